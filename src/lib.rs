@@ -1,1 +1,4 @@
 //! x
+pub mod keys;
+pub mod pipeline;
+pub mod world;
