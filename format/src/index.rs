@@ -2,7 +2,9 @@
 
 use crate::codec::{self, Blob};
 use crate::envelope::{self, Type};
-use crate::limits::{CHUNK_LEN_BYTES_MAX, INDEX_LEN_BYTES_MAX, PACK_CHUNKS_MAX, PACK_PLAINTEXT_LEN_BYTES_MAX};
+use crate::limits::{
+    CHUNK_LEN_BYTES_MAX, INDEX_LEN_BYTES_MAX, PACK_CHUNKS_MAX, PACK_OBJECT_LEN_BYTES_MAX, PACK_PLAINTEXT_LEN_BYTES_MAX,
+};
 use crate::{ChunkId, FormatError, ObjectId, Secret, SourceName, UnixTime};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,10 @@ struct Wire {
 
 const WHAT: &str = "index";
 
+fn limit(what: &'static str, found: u64, limit: u64) -> Result<(), FormatError> {
+    if found <= limit { Ok(()) } else { Err(FormatError::Limit { what, found, limit }) }
+}
+
 impl Index {
     /// Length of the pack's plaintext.
     pub fn plaintext_len_bytes(&self) -> u32 {
@@ -71,6 +77,7 @@ impl Index {
     /// # Errors
     /// [`FormatError`].
     pub fn from_envelope(tag_key: &Secret, pack: &ObjectId, bytes: &[u8]) -> Result<Self, FormatError> {
+        limit("index length", bytes.len() as u64, INDEX_LEN_BYTES_MAX as u64)?;
         let body = envelope::unwrap(Type::Index, tag_key, &pack.index_key(), bytes)?;
         let wire: Wire = codec::decode::<_, INDEX_LEN_BYTES_MAX>(WHAT, body)?;
         let (ids, rest) = wire.ids.0.as_chunks::<16>();
@@ -90,10 +97,7 @@ impl Index {
     }
 
     fn check(&self) -> Result<(), FormatError> {
-        let limit = |what, found: u64, limit: u64| match found <= limit {
-            true => Ok(()),
-            false => Err(FormatError::Limit { what, found, limit }),
-        };
+        limit("pack object length", self.pack_len_bytes, PACK_OBJECT_LEN_BYTES_MAX)?;
         limit("chunks of a pack", self.chunks.len() as u64, u64::from(PACK_CHUNKS_MAX))?;
         let mut total = 0u64;
         for chunk in &self.chunks {
@@ -133,6 +137,10 @@ mod tests {
         for bad in [vec![], vec![([0; 16], 0)], vec![([0; 16], mib + 1)], vec![([0; 16], mib); 9]] {
             assert!(index(bad).to_envelope(&key, &pack).is_err());
         }
+        let large = Index { pack_len_bytes: PACK_OBJECT_LEN_BYTES_MAX + 1, ..index(vec![([0; 16], 1)]) };
+        assert!(matches!(large.to_envelope(&key, &pack), Err(FormatError::Limit { .. })));
+        let long = Index::from_envelope(&key, &pack, &vec![0; INDEX_LEN_BYTES_MAX + 1]);
+        assert!(matches!(long, Err(FormatError::Limit { .. })));
     }
 
     #[test]

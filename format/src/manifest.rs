@@ -4,8 +4,8 @@ use crate::codec;
 use crate::envelope::{self, Type};
 use crate::limits::{
     LABEL_VALUE_LEN_BYTES_MAX, MANIFEST_EXTENTS_MAX, MANIFEST_LABELS_MAX, MANIFEST_LEN_BYTES_MAX, MANIFEST_PACKS_MAX,
-    MANIFEST_RECORD_TAGS_MAX, MANIFEST_REGIONS_MAX, PACK_PLAINTEXT_LEN_BYTES_MAX, STREAM_LEN_BYTES_MAX,
-    TEXT_LEN_BYTES_MAX,
+    MANIFEST_RECORD_TAGS_MAX, MANIFEST_REGIONS_MAX, PACK_OBJECT_LEN_BYTES_MAX, PACK_PLAINTEXT_LEN_BYTES_MAX,
+    STREAM_LEN_BYTES_MAX, TEXT_LEN_BYTES_MAX,
 };
 use crate::{FormatError, ManifestName, ObjectId, Secret, SourceName, UnixTime};
 use serde::{Deserialize, Serialize};
@@ -248,6 +248,12 @@ struct Wire {
 }
 
 const WHAT: &str = "manifest";
+/// What a body may claim: bincode counts a number at the width of its type (an extent: 16 bytes), however few bytes
+/// it takes, so the two longest lists of extents claim as much as the longest envelope by themselves.
+const CLAIM_LEN_BYTES_MAX: usize = 2 * MANIFEST_LEN_BYTES_MAX;
+
+// Both lists of extents in full, and at least as much again for all the rest.
+const _: () = assert!(CLAIM_LEN_BYTES_MAX >= 2 * (2 * MANIFEST_EXTENTS_MAX * 16));
 
 fn inconsistent(reason: &'static str) -> FormatError {
     FormatError::Inconsistent { what: WHAT, reason }
@@ -324,8 +330,9 @@ impl Manifest {
     pub fn to_envelope(&self, tag_key: &Secret) -> Result<Vec<u8>, FormatError> {
         self.check()?;
         let body = codec::encode(WHAT, &self.to_wire())?;
-        limit("manifest length", body.len(), MANIFEST_LEN_BYTES_MAX / 8 * 7)?;
-        Ok(envelope::wrap(Type::Manifest, tag_key, &self.name.logical_name(), &body))
+        let bytes = envelope::wrap(Type::Manifest, tag_key, &self.name.logical_name(), &body);
+        limit("manifest length", bytes.len(), MANIFEST_LEN_BYTES_MAX)?;
+        Ok(bytes)
     }
 
     /// Authenticates and decodes the manifest that is called `name`, wherever the object lies.
@@ -333,8 +340,9 @@ impl Manifest {
     /// # Errors
     /// [`FormatError`].
     pub fn from_envelope(tag_key: &Secret, name: &ManifestName, bytes: &[u8]) -> Result<Self, FormatError> {
+        limit("manifest length", bytes.len(), MANIFEST_LEN_BYTES_MAX)?;
         let body = envelope::unwrap(Type::Manifest, tag_key, &name.logical_name(), bytes)?;
-        let manifest = Self::from_wire(codec::decode::<_, MANIFEST_LEN_BYTES_MAX>(WHAT, body)?)?;
+        let manifest = Self::from_wire(codec::decode::<_, CLAIM_LEN_BYTES_MAX>(WHAT, body)?)?;
         if manifest.name != *name {
             return Err(inconsistent("the name inside is not its own"));
         }
@@ -430,6 +438,9 @@ impl Manifest {
         limit("labels", self.labels.len(), MANIFEST_LABELS_MAX)?;
         for label in &self.labels {
             limit("label key", label.key.len(), TEXT_LEN_BYTES_MAX)?;
+            if label.key.is_empty() {
+                return Err(inconsistent("a label has no key"));
+            }
             limit("label value", label.value.len(), LABEL_VALUE_LEN_BYTES_MAX)?;
         }
         for record in &self.records {
@@ -451,6 +462,10 @@ impl Manifest {
         }
         for pack in &self.packs {
             limit("pack plaintext length", pack.plaintext_len_bytes as usize, PACK_PLAINTEXT_LEN_BYTES_MAX as usize)?;
+            let (found, limit) = (pack.object_len_bytes, PACK_OBJECT_LEN_BYTES_MAX);
+            if found > limit {
+                return Err(FormatError::Limit { what: "pack object length", found, limit });
+            }
         }
         let mut used = vec![false; self.packs.len()];
         for extent in self.extents.iter().chain(self.notes()) {

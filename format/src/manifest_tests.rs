@@ -65,7 +65,7 @@ fn a_manifest_under_another_name_is_refused() {
 
 #[test]
 fn manifests_that_contradict_themselves_are_refused() {
-    let changes: [(&str, fn(&mut Manifest)); 16] = [
+    let changes: [(&str, fn(&mut Manifest)); 18] = [
         ("stream longer than its extents", |m| m.stream.len_bytes += 1),
         ("extent outside its pack", |m| m.packs[1].plaintext_len_bytes = 449),
         ("extent of no pack", |m| m.extents[1].pack = 2),
@@ -77,6 +77,8 @@ fn manifests_that_contradict_themselves_are_refused() {
         ("region overflow", |m| m.transform = regions(&[(u64::MAX, u64::MAX)])),
         ("labels out of order", |m| m.labels.reverse()),
         ("label twice", |m| m.labels[1].key = "cluster".into()),
+        ("label without key", |m| m.labels[0].key = String::new()),
+        ("pack object too large", |m| m.packs[0].object_len_bytes = PACK_OBJECT_LEN_BYTES_MAX + 1),
         ("host too long", |m| m.host = "h".repeat(256)),
         ("label too long", |m| m.labels[0].value = "v".repeat(4097)),
         ("no key generation", |m| m.key_generation = 0),
@@ -97,6 +99,24 @@ fn manifests_that_contradict_themselves_are_refused() {
 fn regions(list: &[(u64, u64)]) -> Transform {
     let regions = list.iter().map(|(skip_bytes, len_bytes)| Region { skip_bytes: *skip_bytes, len_bytes: *len_bytes });
     Transform::MapOrder { regions: regions.collect(), notes: vec![Extent { pack: 1, offset_bytes: 0, len_bytes: 1 }] }
+}
+
+/// The codec once counted decoded widths against the length limit, so that this could be written, not read.
+#[test]
+fn the_longest_lists_of_extents_come_back() {
+    let mut manifest = sample();
+    let extent = Extent { pack: 1, offset_bytes: 0, len_bytes: 1 };
+    manifest.extents = vec![extent; MANIFEST_EXTENTS_MAX - 1];
+    manifest.extents.push(Extent { pack: 0, ..extent });
+    manifest.stream.len_bytes = MANIFEST_EXTENTS_MAX as u64;
+    manifest.transform = Transform::MapOrder { regions: vec![], notes: vec![extent; MANIFEST_EXTENTS_MAX] };
+    assert!(reopen(&manifest) == Ok(manifest));
+}
+
+#[test]
+fn an_envelope_longer_than_the_limit_is_refused_before_it_is_looked_at() {
+    let opened = Manifest::from_envelope(&key(), &sample().name, &vec![0; MANIFEST_LEN_BYTES_MAX + 1]);
+    assert!(matches!(opened, Err(FormatError::Limit { what: "manifest length", .. })));
 }
 
 proptest! {

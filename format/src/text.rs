@@ -31,6 +31,10 @@ pub fn parse_recipient(text: &str) -> Result<[u8; 32], FormatError> {
     let checked = checked.map_err(|_| FormatError::Key { what, reason: "a character or the checksum is wrong" })?;
     let bytes: Vec<u8> = checked.byte_iter().collect();
     match bytes.try_into() {
+        // Padding bits that are not zero decode to the same bytes; age refuses them too.
+        Ok(bytes) if checked.hrp() == RECIPIENT_HRP && !recipient_text(&bytes).eq_ignore_ascii_case(text) => {
+            Err(FormatError::NotCanonical { what })
+        }
         Ok(bytes) if checked.hrp() == RECIPIENT_HRP => Ok(bytes),
         _ => Err(FormatError::Key { what, reason: "an X25519 recipient (age1…) is needed" }),
     }
@@ -50,9 +54,15 @@ pub fn parse_identity(text: &str) -> Result<Secret, FormatError> {
     let checked = CheckedHrpstring::new::<Bech32>(text);
     let checked = checked.map_err(|_| FormatError::Key { what, reason: "a character or the checksum is wrong" })?;
     let bytes = Zeroizing::new(checked.byte_iter().collect::<Vec<u8>>());
-    match bytes.as_slice().try_into() {
-        Ok(bytes) if checked.hrp() == IDENTITY_HRP => Ok(Secret::new(bytes)),
-        _ => Err(FormatError::Key { what, reason: "AGE-SECRET-KEY-1… is needed" }),
+    let identity = match bytes.as_slice().try_into() {
+        Ok(bytes) if checked.hrp() == IDENTITY_HRP => Secret::new(bytes),
+        _ => return Err(FormatError::Key { what, reason: "AGE-SECRET-KEY-1… is needed" }),
+    };
+    // Padding bits that are not zero decode to the same bytes; age refuses them too.
+    if identity_text(&identity).eq_ignore_ascii_case(text) {
+        Ok(identity)
+    } else {
+        Err(FormatError::NotCanonical { what })
     }
 }
 
@@ -121,6 +131,9 @@ impl WriterKey {
             Ok(head)
         };
         let version = take(1)?[0];
+        if version == 0 {
+            return Err(FormatError::Key { what, reason: "its version is 0" });
+        }
         if version != WRITER_VERSION {
             let (found, newest) = (u16::from(version), u16::from(WRITER_VERSION));
             return Err(FormatError::TooNew { what, found, newest });
@@ -130,10 +143,12 @@ impl WriterKey {
         }
         let generation = u32::from_le_bytes(array(take(4)?));
         let scope_len = usize::from(take(1)?[0]);
+        let bad_scope = FormatError::Key { what, reason: "its scope is neither * nor the name of a source" };
         let scope = match std::str::from_utf8(take(scope_len)?) {
             Ok("*") => Scope::All,
-            Ok(text) => Scope::Source(text.parse()?),
-            Err(_) => return Err(FormatError::Key { what, reason: "its scope is not text" }),
+            // Not the name's own error, which would quote what may be secret bytes behind a wrong length.
+            Ok(text) => Scope::Source(text.parse().map_err(|_| bad_scope)?),
+            Err(_) => return Err(bad_scope),
         };
         let repository = RepositoryId(array(take(16)?));
         let secret = Secret::new(array(take(32)?));
@@ -216,6 +231,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_wrong_scope_or_version_of_a_writer_key_is_refused_without_quoting_it() {
+        for bytes in [[1, 1, 1, 0, 0, 0, 3, b'A', b'B', b'C'], [0, 1, 1, 0, 0, 0, 3, b'a', b'b', b'c']] {
+            let text = bech32::encode_upper::<Bech32m>(WRITER_HRP, &bytes).unwrap();
+            assert!(matches!(text.parse::<WriterKey>(), Err(FormatError::Key { .. })));
+        }
+    }
+
+    #[test]
+    fn padding_bits_that_are_not_zero_are_refused() {
+        use bech32::{ByteIterExt, Fe32, Fe32IterExt};
+        let spoilt = |hrp: &Hrp| -> String {
+            let mut values: Vec<Fe32> = [7u8; 32].iter().copied().bytes_to_fes().collect();
+            // 256 bits in 52 characters: the last 4 bits are padding.
+            let last = values.pop().map(|fe| fe.to_u8() | 1).and_then(|v| Fe32::try_from(v).ok());
+            values.extend(last);
+            values.into_iter().with_checksum::<Bech32>(hrp).chars().collect()
+        };
+        let not_canonical = |what| FormatError::NotCanonical { what };
+        assert_eq!(parse_identity(&spoilt(&IDENTITY_HRP)), Err(not_canonical("identity")));
+        assert_eq!(parse_recipient(&spoilt(&RECIPIENT_HRP)), Err(not_canonical("recipient")));
     }
 
     #[test]
