@@ -1,1 +1,4 @@
 //! x
+
+pub mod pipeline;
+pub mod snapshot;
