@@ -3,6 +3,7 @@
 //! Architecture invariant: no async, no clock, no store, no printing.
 
 mod go_deflate;
+pub mod ingest;
 pub mod join;
 pub mod normalise;
 pub mod packer;
