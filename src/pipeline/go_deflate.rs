@@ -10,6 +10,13 @@ use ggstd::compress::flate::{DEFAULT_COMPRESSION, Writer};
 /// The gzip header that Go's `gzip.NewWriter` writes: no name, no time, no extra flags, unknown system.
 pub(super) const GO_GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
+/// Deflate's window, by which Go's encoder moves on in its buffer of two.
+///
+/// Go's output depends, if rarely, on how its input was cut: a write that ends within the last 261 bytes of the buffer can
+/// make it move on one byte earlier, and then it misses a match at the far end of the window. Writes of whole windows never
+/// end there, as the 32 KiB copies of `io.Copy` after the tar's 1,536 bytes of headers do not.
+const WINDOW_LEN_BYTES: usize = 32 * 1024;
+
 /// What goes between the caller and the encoder.
 #[derive(Default)]
 struct Pipe {
@@ -21,7 +28,7 @@ struct Pipe {
 /// An encoder that owns what it writes to.
 ///
 /// `ggstd`'s `Writer` borrows its output, so it cannot live in a struct beside it. An async block can hold both: it is
-/// polled by hand whenever there is input, and never waits for anything else.
+/// polled by hand whenever there is input, and never waits for anything else. How the input is cut makes no difference.
 pub(super) struct GoDeflate {
     pipe: Arc<Mutex<Pipe>>,
     encoder: Pin<Box<dyn Future<Output = io::Result<()>> + Send>>,
@@ -78,14 +85,20 @@ async fn encode(pipe: Arc<Mutex<Pipe>>) -> io::Result<()> {
     }
 }
 
-/// Swaps the waiting input into `plain`; says whether it is the last.
+/// Moves waiting input into `plain`, in whole windows until the end; says whether it is the last.
 fn next_input(pipe: &Mutex<Pipe>, plain: &mut Vec<u8>) -> Poll<bool> {
     plain.clear();
     let mut pipe = lock(pipe);
-    if pipe.plain.is_empty() && !pipe.plain_ended {
+    let rest_len = if pipe.plain_ended {
+        0
+    } else {
+        pipe.plain.len() % WINDOW_LEN_BYTES
+    };
+    let whole_len = pipe.plain.len() - rest_len;
+    if whole_len == 0 && !pipe.plain_ended {
         return Poll::Pending;
     }
-    std::mem::swap(&mut pipe.plain, plain);
+    plain.extend(pipe.plain.drain(..whole_len));
     Poll::Ready(pipe.plain_ended)
 }
 

@@ -60,6 +60,21 @@ fn pieces_of_any_length_give_go_s_bytes() {
     }
 }
 
+/// Go's encoder misses this match, at the far end of its window, if a write ends just before it.
+#[test]
+fn pieces_cut_at_the_window_s_edge_give_go_s_bytes() {
+    let mut stream = noise(200_000);
+    stream.copy_within(65_274 - 32_600..65_274 - 32_560, 65_274);
+    let whole = rewrap([&stream[..]], Rewrap::GoTo126);
+    for len in [
+        65_000, 65_273, 65_274, 65_275, 65_400, 65_534, 65_535, 65_536, 65_537,
+    ] {
+        let (first, rest) = stream.split_at(len);
+        assert!(rewrap([first, rest], Rewrap::GoTo126) == whole, "{len}");
+    }
+    assert!(gunzip(&whole) == stream);
+}
+
 #[test]
 fn a_long_go_stream_is_recognised_by_its_beginning() {
     let plain = tar(&members(
@@ -88,6 +103,14 @@ fn fast_stores_what_does_not_compress_and_compresses_the_rest() {
         "{}",
         wrapped.len()
     );
+}
+
+#[test]
+fn both_ends_can_move_to_another_thread() {
+    fn assert_send<T: Send>() {}
+    assert_send::<Rewrapper<Vec<u8>>>();
+    assert_send::<hah_vault::pipeline::unwrap::Unwrap<std::fs::File>>();
+    assert_send::<hah_vault::snapshot::tar::Walker>();
 }
 
 #[test]

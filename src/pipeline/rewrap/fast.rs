@@ -24,6 +24,7 @@ pub(super) struct FastDeflate {
     compress: Compress,
     segment: Vec<u8>,
     sample: Vec<u8>,
+    sample_deflated: Vec<u8>,
 }
 
 impl FastDeflate {
@@ -32,6 +33,7 @@ impl FastDeflate {
             compress: Compress::new(Compression::fast(), false),
             segment: Vec::with_capacity(SEGMENT_LEN_BYTES),
             sample: Vec::new(),
+            sample_deflated: Vec::new(),
         }
     }
 
@@ -73,14 +75,15 @@ impl FastDeflate {
 
     fn compresses(&mut self) -> io::Result<bool> {
         let stride_len = self.segment.len().div_ceil(SAMPLES).max(SAMPLE_LEN_BYTES);
-        let mut sampled_len = 0;
         self.sample.clear();
         for stretch in self.segment.chunks(stride_len) {
             let sample = stretch.get(..SAMPLE_LEN_BYTES).unwrap_or(stretch);
-            push_compressed(&mut self.compress, sample, &mut self.sample)?;
-            sampled_len += sample.len();
+            self.sample.extend_from_slice(sample);
         }
-        Ok(self.sample.len() < sampled_len - sampled_len / SAVED_ONE_IN)
+        self.sample_deflated.clear();
+        push_compressed(&mut self.compress, &self.sample, &mut self.sample_deflated)?;
+        let worthwhile_len = self.sample.len() - self.sample.len() / SAVED_ONE_IN;
+        Ok(self.sample_deflated.len() < worthwhile_len)
     }
 }
 

@@ -89,6 +89,21 @@ pub enum TarError {
     Failed,
 }
 
+impl TarError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Failed => None,
+            Self::Unknown { .. } => Some(
+                "if it is no snapshot of Vault, Consul or Nomad, pass --raw to store it as it is",
+            ),
+            _ => Some(
+                "the snapshot is incomplete or damaged: take it again, and look into the server's log",
+            ),
+        }
+    }
+}
+
 /// Where and why JSON could not be read.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
