@@ -1,2 +1,4 @@
-//! x
-fn main(){}
+//! The test suite of the whole tool, as one binary.
+
+mod store;
+mod support;

@@ -112,9 +112,8 @@ pub struct StoreTime {
 
 impl From<std::time::SystemTime> for StoreTime {
     fn from(time: std::time::SystemTime) -> Self {
-        let saturate = |duration: std::time::Duration| {
-            i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-        };
+        let saturate =
+            |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let unix_ms = match time.duration_since(std::time::UNIX_EPOCH) {
             Ok(after) => saturate(after),
             Err(before) => -saturate(before.duration()),
