@@ -74,7 +74,7 @@ impl Failure {
             }
             // A certificate does not become valid by asking again.
             Self::Fault(Fault::Connect(why)) => !is_distrust(why),
-            Self::Fault(Fault::Broken(_) | Fault::Idle(_)) | Self::Late(_) => true,
+            Self::Fault(Fault::Broken(_) | Fault::Silent(_)) | Self::Late(_) => true,
             Self::Local { transient, .. } => *transient,
             Self::Fault(Fault::TooLong(_)) => false,
         }
@@ -84,7 +84,7 @@ impl Failure {
     pub(super) fn is_ambiguous(&self) -> bool {
         match self {
             Self::Fault(Fault::Refused(refusal)) => refusal.status >= 499,
-            Self::Fault(Fault::Broken(_) | Fault::Idle(_)) | Self::Late(_) => true,
+            Self::Fault(Fault::Broken(_) | Fault::Silent(_)) | Self::Late(_) => true,
             Self::Fault(Fault::Connect(_) | Fault::TooLong(_)) | Self::Local { .. } => false,
         }
     }
@@ -119,7 +119,7 @@ impl Failure {
     pub(super) fn into_error(self, at: At, attempts: u32, len_max_bytes: u64) -> StoreError {
         let transient = self.is_transient();
         match self {
-            Self::Late(after) | Self::Fault(Fault::Idle(after)) => StoreError::Timeout {
+            Self::Late(after) | Self::Fault(Fault::Silent(after)) => StoreError::Timeout {
                 at,
                 after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
                 attempts,

@@ -36,7 +36,7 @@ pub(super) struct S3Store {
     operator: Operator,
     client: reqwest::Client,
     host: Arc<str>,
-    patience: Patience,
+    patience: Arc<Patience>,
 }
 
 impl fmt::Debug for S3Store {
@@ -98,7 +98,7 @@ impl S3Store {
             operator,
             client: wire::client(&settings, options.patience.connect)?,
             host: settings.host.into(),
-            patience: options.patience.clone(),
+            patience: Arc::new(options.patience.clone()),
         })
     }
 
@@ -112,7 +112,7 @@ impl S3Store {
         let wire = Wire {
             client: self.client.clone(),
             own_host: Arc::clone(&self.host),
-            idle: self.patience.idle,
+            patience: Arc::clone(&self.patience),
             body_len_bytes_max,
             date: Arc::clone(&date),
         };

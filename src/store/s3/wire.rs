@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use opendal::raw::Timestamp;
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 
-use super::super::{StoreError, StoreTime};
+use super::super::{Patience, StoreError, StoreTime};
 use super::settings::Settings;
 
 /// The most of a refusal's body that is looked at.
@@ -30,9 +30,9 @@ pub(super) enum Fault {
     /// Anything may have happened.
     #[error("connection lost: {0}")]
     Broken(String),
-    /// The body paused for too long.
-    #[error("no data for {0:?}")]
-    Idle(Duration),
+    /// No answer, or none of the rest of it, for this long.
+    #[error("silent for {0:?}")]
+    Silent(Duration),
     /// The body is longer than allowed.
     #[error("answer is longer than {0} bytes")]
     TooLong(u64),
@@ -66,7 +66,7 @@ pub(super) struct Wire {
     pub(super) client: reqwest::Client,
     /// Answers of other hosts (credentials of an instance, STS) are left to opendal.
     pub(super) own_host: Arc<str>,
-    pub(super) idle: Duration,
+    pub(super) patience: Arc<Patience>,
     pub(super) body_len_bytes_max: u64,
     /// The Date of the first answer of the store.
     pub(super) date: Arc<OnceLock<StoreTime>>,
@@ -102,10 +102,14 @@ impl HttpTransport for Wire {
 const LISTING: &[u8] = b"<ListBucketResult";
 
 impl Wire {
+    /// Sends a request and waits for the head of its answer: as long as what is sent needs, however long the body may be that
+    /// comes back.
     async fn send(&self, request: Request<Buffer>) -> Result<reqwest::Response, Fault> {
+        let limit = self.patience.attempt(request.body().len() as u64);
         let request = request.map(|body| reqwest::Body::from(body.to_bytes()));
         let request = reqwest::Request::try_from(request).map_err(fault)?;
-        self.client.execute(request).await.map_err(fault)
+        let answer = tokio::time::timeout(limit, self.client.execute(request)).await;
+        answer.map_err(|_| Fault::Silent(limit))?.map_err(fault)
     }
 
     /// The endpoint, or the bucket as a host below it.
@@ -133,7 +137,7 @@ impl Wire {
             return Err(Fault::TooLong(len_bytes_max));
         }
         let head = head_of(&answer);
-        let pieces = stream::try_unfold((answer, len_bytes_max, self.idle), next_piece);
+        let pieces = stream::try_unfold((answer, len_bytes_max, self.patience.idle), next_piece);
         Ok(head.map(|()| HttpBody::new(Box::pin(pieces), len_bytes)))
     }
 
@@ -164,7 +168,7 @@ impl Wire {
 
     async fn read_all(&self, answer: reqwest::Response) -> opendal::Result<Vec<u8>> {
         let mut body = Vec::new();
-        let mut rest = Some((answer, self.body_len_bytes_max, self.idle));
+        let mut rest = Some((answer, self.body_len_bytes_max, self.patience.idle));
         while let Some(state) = rest.take() {
             if let Some((piece, state)) = next_piece(state).await? {
                 body.extend_from_slice(&piece.to_bytes());
@@ -178,7 +182,8 @@ impl Wire {
     async fn refusal(&self, mut answer: reqwest::Response) -> Refusal {
         let mut body = Vec::new();
         while body.len() < REFUSAL_LEN_BYTES_MAX
-            && let Ok(Ok(Some(piece))) = tokio::time::timeout(self.idle, answer.chunk()).await
+            && let Ok(Ok(Some(piece))) =
+                tokio::time::timeout(self.patience.idle, answer.chunk()).await
         {
             body.extend_from_slice(&piece);
         }
@@ -203,7 +208,7 @@ type Rest = (reqwest::Response, u64, Duration);
 
 async fn next_piece((mut answer, left, idle): Rest) -> opendal::Result<Option<(Buffer, Rest)>> {
     let piece = tokio::time::timeout(idle, answer.chunk()).await;
-    let piece = piece.map_err(|_| into_opendal(Fault::Idle(idle)))?;
+    let piece = piece.map_err(|_| into_opendal(Fault::Silent(idle)))?;
     let Some(piece) = piece.map_err(|error| into_opendal(fault(error)))? else {
         return Ok(None);
     };
@@ -337,7 +342,7 @@ mod tests {
         let wire = Wire {
             client: test_client(),
             own_host: "s3.eu-west-1.amazonaws.com".into(),
-            idle: Duration::ZERO,
+            patience: Arc::default(),
             body_len_bytes_max: 0,
             date: Arc::default(),
         };
