@@ -64,8 +64,24 @@ mod tests {
     fn keys_that_could_leave_the_repository_are_refused() {
         let long = "a".repeat(KEY_LEN_BYTES_MAX + 1);
         for key in [
-            "", "/", "/etc/passwd", "..", "a/../b", "a//b", "a/", ".hidden", "a/.b", "tmp", "tmp/x", "a b", "a\\b", "a\0b",
-            "é", "a?b", "a%2fb", &long,
+            "",
+            "/",
+            "/etc/passwd",
+            "..",
+            "a/../b",
+            "a//b",
+            "a/",
+            ".hidden",
+            "a/.b",
+            "tmp",
+            "tmp/x",
+            "a b",
+            "a\\b",
+            "a\0b",
+            "é",
+            "a?b",
+            "a%2fb",
+            &long,
         ] {
             assert!(check_key(key).is_err(), "{key:?}");
         }

@@ -136,7 +136,11 @@ impl Folder {
         if let Some(found) = look(&path)? {
             // Whoever made it may have crashed before its name was durable.
             sync_folder(parent)?;
-            return if found.is_dir() { Err(Failure::IsFolder) } else { Ok(Put::Existed) };
+            return if found.is_dir() {
+                Err(Failure::IsFolder)
+            } else {
+                Ok(Put::Existed)
+            };
         }
         create_folders(parent)?;
         let mut temporary = self.temporary()?;
@@ -168,7 +172,11 @@ impl Folder {
     }
 
     /// The fall-back: all who write to this folder look and rename under one lock, so nothing is overwritten.
-    fn name_under_lock(&self, temporary: NamedTempFile, path: &Path) -> Result<Option<File>, Failure> {
+    fn name_under_lock(
+        &self,
+        temporary: NamedTempFile,
+        path: &Path,
+    ) -> Result<Option<File>, Failure> {
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -194,7 +202,9 @@ impl Folder {
 
     fn get(&self, key: &str, len_max_bytes: u64) -> Result<Bytes, Failure> {
         let path = self.object_path(key)?;
-        let found = look(&path)?.filter(Metadata::is_file).ok_or(Failure::NotFound)?;
+        let found = look(&path)?
+            .filter(Metadata::is_file)
+            .ok_or(Failure::NotFound)?;
         if found.len() > len_max_bytes {
             return Err(Failure::TooLong { len_max_bytes });
         }
@@ -210,7 +220,9 @@ impl Folder {
 
     fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, Failure> {
         let found = look(&self.object_path(key)?)?.filter(Metadata::is_file);
-        Ok(found.map(|found| meta(key.to_owned(), &found)).transpose()?)
+        Ok(found
+            .map(|found| meta(key.to_owned(), &found))
+            .transpose()?)
     }
 
     fn delete(&self, key: &str) -> Result<(), Failure> {
@@ -253,7 +265,11 @@ impl Folder {
         };
         for entry in entries {
             let entry = entry?;
-            let Some(key) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
+            let Some(key) = entry
+                .file_name()
+                .to_str()
+                .map(|name| format!("{prefix}{name}"))
+            else {
                 continue;
             };
             let kind = entry.file_type()?;
@@ -285,7 +301,9 @@ impl Folder {
     fn temporary(&self) -> Result<NamedTempFile, Failure> {
         let folder = self.root.join(key::TMP);
         create_folders(&folder)?;
-        let temporary = tempfile::Builder::new().prefix(TMP_NAME).tempfile_in(&folder)?;
+        let temporary = tempfile::Builder::new()
+            .prefix(TMP_NAME)
+            .tempfile_in(&folder)?;
         if !self.swept.swap(true, Relaxed) {
             let now = temporary.as_file().metadata()?.modified()?;
             sweep(&folder, now);
@@ -347,7 +365,14 @@ fn create_folders(path: &Path) -> io::Result<()> {
 /// Makes the names in a folder durable. Some network file systems refuse to sync a folder, and then there is no more to do.
 fn sync_folder(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
-        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::InvalidInput | ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
         result => result,
     }
 }
@@ -360,7 +385,8 @@ fn sweep(folder: &Path, now: SystemTime) {
     let is_ours = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(TMP_NAME));
     for entry in entries.flatten() {
         let modified = entry.metadata().and_then(|found| found.modified());
-        let is_stale = modified.is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age > STALE));
+        let is_stale =
+            modified.is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age > STALE));
         if is_stale && is_ours(&entry.file_name()) && fs::remove_file(entry.path()).is_ok() {
             tracing::debug!(path = %entry.path().display(), "removed a stale temporary file");
         }
@@ -397,7 +423,11 @@ impl Failure {
             Self::TooLong { len_max_bytes } => StoreError::TooLong { at, len_max_bytes },
             Self::TooMany { len_max } => StoreError::TooMany { at, len_max },
             Self::IsFolder => other(at, "a folder has that name", None),
-            Self::Symlink => other(at, "a folder on the way is a symbolic link", Some(HINT_LINK)),
+            Self::Symlink => other(
+                at,
+                "a folder on the way is a symbolic link",
+                Some(HINT_LINK),
+            ),
             Self::Io(error) => from_io(at, error),
         }
     }

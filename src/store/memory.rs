@@ -56,7 +56,9 @@ impl MemoryStore {
     pub fn overwrite(&self, key: &str, bytes: Bytes) {
         let mut state = self.state();
         let modified = state.now();
-        state.objects.insert(key.to_owned(), Object { bytes, modified });
+        state
+            .objects
+            .insert(key.to_owned(), Object { bytes, modified });
     }
 
     /// A panic elsewhere leaves the map whole, so its lock is taken all the same.
@@ -86,7 +88,9 @@ impl Store for MemoryStore {
         if state.objects.contains_key(key) {
             return Ok(Put::Existed);
         }
-        state.objects.insert(key.to_owned(), Object { bytes, modified });
+        state
+            .objects
+            .insert(key.to_owned(), Object { bytes, modified });
         Ok(Put::Created)
     }
 
@@ -114,7 +118,11 @@ impl Store for MemoryStore {
 
     async fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, StoreError> {
         check_key(key)?;
-        Ok(self.state().objects.get(key).map(|object| meta(key, object)))
+        Ok(self
+            .state()
+            .objects
+            .get(key)
+            .map(|object| meta(key, object)))
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {

@@ -49,7 +49,8 @@ pub trait Store: Send + Sync + Debug {
     /// a time-out does not promise that the object will not appear later.
     async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<Put, StoreError>;
 
-    /// The whole object. One that is longer than `len_max_bytes` is [`StoreError::TooLong`], and no more than that is buffered.
+    /// The whole object. One that is longer than `len_max_bytes` is [`StoreError::TooLong`], and no more than that is
+    /// buffered. The limit also decides how long a slow answer may take, so give one that means something.
     async fn get(&self, key: &str, len_max_bytes: u64) -> Result<Bytes, StoreError>;
 
     /// All objects under the prefix, at any depth, sorted by key and without doubles. The prefix ends with `/`, or is empty for
@@ -112,9 +113,8 @@ pub struct StoreTime {
 
 impl From<std::time::SystemTime> for StoreTime {
     fn from(time: std::time::SystemTime) -> Self {
-        let saturate = |duration: std::time::Duration| {
-            i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-        };
+        let saturate =
+            |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let unix_ms = match time.duration_since(std::time::UNIX_EPOCH) {
             Ok(after) => saturate(after),
             Err(before) => -saturate(before.duration()),

@@ -85,7 +85,7 @@ impl Default for Patience {
             connect: Duration::from_secs(10),
             request: Duration::from_secs(30),
             idle: Duration::from_secs(30),
-            // Half an ISDN-era uplink's worth of mercy: a pack of 8 MiB then has 158 s.
+            // Half a megabit per second, shared by nobody: a pack of 8 MiB has 158 s.
             bytes_per_second_min: 64 * 1024,
             attempts_max: 6,
             retry_delay_min: Duration::from_millis(500),
@@ -102,12 +102,21 @@ impl Patience {
 
     /// The wait before the attempt after `failures` failed ones: exponential, and half of it random, so that many hosts that
     /// failed together do not come back together.
-    pub(super) fn retry_delay(&self, failures: u32, asked: Option<Duration>, random: f64) -> Duration {
+    pub(super) fn retry_delay(
+        &self,
+        failures: u32,
+        asked: Option<Duration>,
+        random: f64,
+    ) -> Duration {
         let doubled = self
             .retry_delay_min
             .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-        let delay = doubled.min(self.retry_delay_max).mul_f64(0.5 + random / 2.0);
-        delay.max(asked.unwrap_or_default()).min(self.retry_delay_max)
+        let delay = doubled
+            .min(self.retry_delay_max)
+            .mul_f64(0.5 + random / 2.0);
+        delay
+            .max(asked.unwrap_or_default())
+            .min(self.retry_delay_max)
     }
 }
 

@@ -129,7 +129,9 @@ impl Store for RecordingStore {
     async fn get(&self, key: &str, len_max_bytes: u64) -> Result<Bytes, StoreError> {
         self.note(Operation::Get, key);
         let bytes = self.inner.get(key, len_max_bytes).await?;
-        self.counters.get_bytes.fetch_add(bytes.len() as u64, Relaxed);
+        self.counters
+            .get_bytes
+            .fetch_add(bytes.len() as u64, Relaxed);
         Ok(bytes)
     }
 

@@ -12,8 +12,8 @@ pub(super) enum Failure {
     Fault(Fault),
     /// Our time-out for the whole attempt.
     Late(Duration),
-    /// Before anything was sent, or an answer that makes no sense: opendal's words.
-    Local(String),
+    /// Before anything was sent, or an answer that makes no sense: opendal's words, and whether it would try again.
+    Local { words: String, transient: bool },
 }
 
 const HINT_CLOCK: &str = "set this host's clock: the store compares it with its own";
@@ -27,7 +27,10 @@ impl From<opendal::Error> for Failure {
     fn from(error: opendal::Error) -> Self {
         match find_fault(&error) {
             Some(fault) => Self::Fault(fault),
-            None => Self::Local(words(&error)),
+            None => Self::Local {
+                words: words(&error),
+                transient: error.is_temporary(),
+            },
         }
     }
 }
@@ -45,6 +48,14 @@ fn words(error: &opendal::Error) -> String {
 }
 
 impl Failure {
+    /// An answer lacks what it has to have.
+    pub(super) fn not_understood(why: &str) -> Self {
+        Self::Local {
+            words: why.to_owned(),
+            transient: false,
+        }
+    }
+
     fn refusal(&self) -> Option<(u16, &str)> {
         match self {
             Self::Fault(Fault::Refused(refusal)) => Some((refusal.status, refusal.code.as_str())),
@@ -63,8 +74,9 @@ impl Failure {
             }
             // A certificate does not become valid by asking again.
             Self::Fault(Fault::Connect(why)) => !is_distrust(why),
-            Self::Fault(Fault::Broken(_) | Fault::Idle(_)) | Self::Late(_) => true,
-            Self::Fault(Fault::TooLong(_)) | Self::Local(_) => false,
+            Self::Fault(Fault::Broken(_) | Fault::Silent(_)) | Self::Late(_) => true,
+            Self::Local { transient, .. } => *transient,
+            Self::Fault(Fault::TooLong(_)) => false,
         }
     }
 
@@ -72,8 +84,8 @@ impl Failure {
     pub(super) fn is_ambiguous(&self) -> bool {
         match self {
             Self::Fault(Fault::Refused(refusal)) => refusal.status >= 499,
-            Self::Fault(Fault::Broken(_) | Fault::Idle(_)) | Self::Late(_) => true,
-            Self::Fault(Fault::Connect(_) | Fault::TooLong(_)) | Self::Local(_) => false,
+            Self::Fault(Fault::Broken(_) | Fault::Silent(_)) | Self::Late(_) => true,
+            Self::Fault(Fault::Connect(_) | Fault::TooLong(_)) | Self::Local { .. } => false,
         }
     }
 
@@ -107,7 +119,7 @@ impl Failure {
     pub(super) fn into_error(self, at: At, attempts: u32, len_max_bytes: u64) -> StoreError {
         let transient = self.is_transient();
         match self {
-            Self::Late(after) | Self::Fault(Fault::Idle(after)) => StoreError::Timeout {
+            Self::Late(after) | Self::Fault(Fault::Silent(after)) => StoreError::Timeout {
                 at,
                 after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
                 attempts,
@@ -120,7 +132,7 @@ impl Failure {
                 hint: unreachable_hint(&fault),
                 source: fault.into(),
             },
-            Self::Local(words) => local(at, words),
+            Self::Local { words, .. } => local(at, words),
         }
     }
 }
@@ -168,7 +180,8 @@ fn refused(at: At, fault: Fault) -> StoreError {
             at,
             source: fault.into(),
         },
-        (300..=399, _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+        (300..=399, _)
+        | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
             other(at, "wrong region or endpoint", Some(HINT_REGION), fault)
         }
         _ => other(at, "the store refused", None, fault),
@@ -178,8 +191,12 @@ fn refused(at: At, fault: Fault) -> StoreError {
 fn denied_hint(code: &str) -> &'static str {
     match code {
         "RequestTimeTooSkewed" => HINT_CLOCK,
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" => HINT_KEYS,
-        "ObjectLockedByBucketPolicy" => "a bucket lock protects this object until its age is reached",
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" => {
+            HINT_KEYS
+        }
+        "ObjectLockedByBucketPolicy" => {
+            "a bucket lock protects this object until its age is reached"
+        }
         _ => HINT_RIGHTS,
     }
 }
@@ -254,16 +271,40 @@ mod tests {
 
     #[test]
     fn answers_get_their_names() {
-        assert!(matches!(error_of(refused_by(404, "")), StoreError::NotFound { .. }));
+        assert!(matches!(
+            error_of(refused_by(404, "")),
+            StoreError::NotFound { .. }
+        ));
         let bucket = error_of(refused_by(404, "NoSuchBucket"));
-        assert_eq!(bucket.to_string(), "cannot put packs/a into s3://bucket: no such bucket");
+        assert_eq!(
+            bucket.to_string(),
+            "cannot put packs/a into s3://bucket: no such bucket"
+        );
         assert_eq!(bucket.hint(), Some(HINT_BUCKET));
         let skewed = error_of(refused_by(403, "RequestTimeTooSkewed"));
         assert_eq!(skewed.hint(), Some(HINT_CLOCK));
-        assert!(matches!(error_of(refused_by(501, "NotImplemented")), StoreError::Unsupported { .. }));
-        assert!(matches!(error_of(refused_by(507, "")), StoreError::Full { .. }));
-        assert!(matches!(error_of(refused_by(503, "")), StoreError::Unreachable { attempts: 3, .. }));
-        assert!(matches!(error_of(Failure::Late(Duration::ZERO)), StoreError::Timeout { .. }));
-        assert!(matches!(error_of(Failure::Fault(Fault::TooLong(1))), StoreError::TooLong { len_max_bytes: 10, .. }));
+        assert!(matches!(
+            error_of(refused_by(501, "NotImplemented")),
+            StoreError::Unsupported { .. }
+        ));
+        assert!(matches!(
+            error_of(refused_by(507, "")),
+            StoreError::Full { .. }
+        ));
+        assert!(matches!(
+            error_of(refused_by(503, "")),
+            StoreError::Unreachable { attempts: 3, .. }
+        ));
+        assert!(matches!(
+            error_of(Failure::Late(Duration::ZERO)),
+            StoreError::Timeout { .. }
+        ));
+        assert!(matches!(
+            error_of(Failure::Fault(Fault::TooLong(1))),
+            StoreError::TooLong {
+                len_max_bytes: 10,
+                ..
+            }
+        ));
     }
 }

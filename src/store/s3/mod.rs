@@ -18,7 +18,8 @@ use opendal::{HttpTransporter, Operator, services};
 
 use super::key::{self, check_key, check_prefix};
 use super::{
-    At, LIST_LEN_MAX, ObjectMeta, Operation, Patience, Put, Store, StoreError, StoreOptions, StoreTime, StoreUrl, random,
+    At, LIST_LEN_MAX, ObjectMeta, Operation, Patience, Put, Store, StoreError, StoreOptions,
+    StoreTime, StoreUrl, random,
 };
 use failure::Failure;
 use settings::{Nothing, Process, Settings, Surroundings};
@@ -35,12 +36,14 @@ pub(super) struct S3Store {
     operator: Operator,
     client: reqwest::Client,
     host: Arc<str>,
-    patience: Patience,
+    patience: Arc<Patience>,
 }
 
 impl fmt::Debug for S3Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3Store").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("S3Store")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,7 +75,11 @@ enum Found {
 
 impl S3Store {
     pub(super) fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Self, StoreError> {
-        let around: &dyn Surroundings = if options.ignore_environment { &Nothing } else { &Process };
+        let around: &dyn Surroundings = if options.ignore_environment {
+            &Nothing
+        } else {
+            &Process
+        };
         let settings = Settings::resolve(url, options, around)?;
         let operator = operator(&settings, options.ignore_environment)?;
         if !operator.info().capability().write_with_if_not_exists {
@@ -91,7 +98,7 @@ impl S3Store {
             operator,
             client: wire::client(&settings, options.patience.connect)?,
             host: settings.host.into(),
-            patience: options.patience.clone(),
+            patience: Arc::new(options.patience.clone()),
         })
     }
 
@@ -105,7 +112,7 @@ impl S3Store {
         let wire = Wire {
             client: self.client.clone(),
             own_host: Arc::clone(&self.host),
-            idle: self.patience.idle,
+            patience: Arc::clone(&self.patience),
             body_len_bytes_max,
             date: Arc::clone(&date),
         };
@@ -134,25 +141,38 @@ impl S3Store {
                 Err(failure) if failure.is_transient() && attempts < self.patience.attempts_max => {
                     self.pause(call, attempts, failure).await;
                 }
-                _ => return Ended { result, attempts, maybe_done },
+                _ => {
+                    return Ended {
+                        result,
+                        attempts,
+                        maybe_done,
+                    };
+                }
             }
         }
     }
 
     async fn pause(&self, call: &Call<'_>, failures: u32, failure: &Failure) {
-        let delay = self.patience.retry_delay(failures, failure.retry_after(), random::fraction());
+        let delay = self
+            .patience
+            .retry_delay(failures, failure.retry_after(), random::fraction());
         let Call { operation, key, .. } = call;
         tracing::debug!(%operation, %key, failures, ?delay, ?failure, "attempt failed, trying again");
         tokio::time::sleep(delay).await;
     }
 
-    fn error<T>(&self, call: &Call<'_>, ended: Ended<T>) -> Result<T, StoreError> {
-        let at = At {
+    fn at(&self, call: &Call<'_>) -> At {
+        At {
             operation: call.operation,
             key: call.key.to_owned(),
             store: self.url.clone(),
-        };
-        let failed = |failure: Failure| failure.into_error(at, ended.attempts, call.answer_len_bytes_max);
+        }
+    }
+
+    fn error<T>(&self, call: &Call<'_>, ended: Ended<T>) -> Result<T, StoreError> {
+        let at = self.at(call);
+        let failed =
+            |failure: Failure| failure.into_error(at, ended.attempts, call.answer_len_bytes_max);
         ended.result.map_err(failed)
     }
 
@@ -182,7 +202,12 @@ impl S3Store {
     }
 
     /// A put that was not simply accepted. Never guesses: reads back.
-    async fn settle(&self, call: &Call<'_>, own: &Bytes, ended: Ended<()>) -> Result<Put, StoreError> {
+    async fn settle(
+        &self,
+        call: &Call<'_>,
+        own: &Bytes,
+        ended: Ended<()>,
+    ) -> Result<Put, StoreError> {
         let Err(failure) = &ended.result else {
             return Ok(Put::Created);
         };
@@ -200,23 +225,50 @@ impl S3Store {
     }
 
     /// Lists until the end or a failure, beginning after the last key found so far: a failure on page 400 does not begin again.
-    async fn list_on(&self, path: &str, found: &mut Vec<ObjectMeta>) -> Result<(), Failure> {
+    async fn list_on(
+        &self,
+        path: &str,
+        found: &mut Vec<ObjectMeta>,
+        seen: &mut usize,
+    ) -> Result<(), Failure> {
         let limit = self.patience.request;
         let (operator, _) = self.attach(ANSWER_LEN_BYTES_MAX);
         let late = |_| Failure::Late(limit);
-        let mut listing = operator.lister_with(if path.is_empty() { "/" } else { path }).recursive(true);
+        let mut listing = operator
+            .lister_with(if path.is_empty() { "/" } else { path })
+            .recursive(true);
         if let Some(last) = found.last() {
             listing = listing.start_after(&self.path(&last.key));
         }
         let mut listing = tokio::time::timeout(limit, listing).await.map_err(late)??;
-        while found.len() <= LIST_LEN_MAX {
-            let next = tokio::time::timeout(limit, listing.next()).await.map_err(late)?;
+        // All entries count, or a store could keep us busy for ever with those that are skipped.
+        while *seen <= LIST_LEN_MAX {
+            let next = tokio::time::timeout(limit, listing.next())
+                .await
+                .map_err(late)?;
             let Some(entry) = next.transpose()? else {
                 break;
             };
+            *seen += 1;
             found.extend(self.listed(path, &entry));
         }
         Ok(())
+    }
+
+    /// A store may list in any order and twice; callers get neither.
+    fn finish_list(
+        &self,
+        call: &Call<'_>,
+        mut found: Vec<ObjectMeta>,
+        seen: usize,
+    ) -> Result<Vec<ObjectMeta>, StoreError> {
+        if seen > LIST_LEN_MAX {
+            let (at, len_max) = (self.at(call), LIST_LEN_MAX);
+            return Err(StoreError::TooMany { at, len_max });
+        }
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        found.dedup_by(|a, b| a.key == b.key);
+        Ok(found)
     }
 
     /// An entry of a listing, unless it is none of ours: a folder's marker, another tool's object, an invention of the store.
@@ -273,18 +325,26 @@ impl Store for S3Store {
         let call = Call::small(Operation::List, prefix);
         let path = self.path(prefix);
         let mut found = Vec::new();
-        let (mut attempts, mut len_before) = (0, 0);
+        let (mut attempts, mut len_before, mut seen) = (0, 0, 0);
         loop {
-            attempts = if found.len() > len_before { 1 } else { attempts + 1 };
+            attempts = if found.len() > len_before {
+                1
+            } else {
+                attempts + 1
+            };
             len_before = found.len();
-            match self.list_on(&path, &mut found).await {
+            match self.list_on(&path, &mut found, &mut seen).await {
                 Err(failure) if failure.is_transient() && attempts < self.patience.attempts_max => {
                     self.pause(&call, attempts, &failure).await;
                 }
                 result => {
-                    let ended = Ended { result, attempts, maybe_done: false };
+                    let ended = Ended {
+                        result,
+                        attempts,
+                        maybe_done: false,
+                    };
                     self.error(&call, ended)?;
-                    return finish_list(found, &self.url, prefix);
+                    return self.finish_list(&call, found, seen);
                 }
             }
         }
@@ -305,9 +365,17 @@ impl Store for S3Store {
         }
         let (attempts, maybe_done) = (ended.attempts, false);
         let found = self.error(&call, ended)?;
-        let no_time = || Failure::Local("the answer has no Last-Modified".to_owned());
+        let no_time = || Failure::not_understood("the answer has no Last-Modified");
         let result = meta(key, &found).ok_or_else(no_time);
-        self.error(&call, Ended { result, attempts, maybe_done }).map(Some)
+        self.error(
+            &call,
+            Ended {
+                result,
+                attempts,
+                maybe_done,
+            },
+        )
+        .map(Some)
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -343,11 +411,18 @@ impl Store for S3Store {
             let failure = match answer {
                 Err(_) => Failure::Late(limit),
                 Ok(Err(error)) => Failure::from(error),
-                Ok(Ok(_)) => Failure::Local("the answer has no Date".to_owned()),
+                Ok(Ok(_)) => Failure::not_understood("the answer has no Date"),
             };
             if !failure.is_transient() || attempts >= self.patience.attempts_max {
                 let result = Err(failure);
-                return self.error(&call, Ended { result, attempts, maybe_done: false });
+                return self.error(
+                    &call,
+                    Ended {
+                        result,
+                        attempts,
+                        maybe_done: false,
+                    },
+                );
             }
             self.pause(&call, attempts, &failure).await;
         }
@@ -364,21 +439,6 @@ impl<'a> Call<'a> {
             answer_len_bytes_max: ANSWER_LEN_BYTES_MAX,
         }
     }
-}
-
-/// A store may list in any order and twice; callers get neither.
-fn finish_list(mut found: Vec<ObjectMeta>, store: &str, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
-    if found.len() > LIST_LEN_MAX {
-        let at = At {
-            operation: Operation::List,
-            key: prefix.to_owned(),
-            store: store.to_owned(),
-        };
-        return Err(StoreError::TooMany { at, len_max: LIST_LEN_MAX });
-    }
-    found.sort_by(|a, b| a.key.cmp(&b.key));
-    found.dedup_by(|a, b| a.key == b.key);
-    Ok(found)
 }
 
 fn meta(key: &str, found: &opendal::Metadata) -> Option<ObjectMeta> {

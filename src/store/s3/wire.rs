@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use opendal::raw::Timestamp;
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 
-use super::super::{StoreError, StoreTime};
+use super::super::{Patience, StoreError, StoreTime};
 use super::settings::Settings;
 
 /// The most of a refusal's body that is looked at.
@@ -30,9 +30,9 @@ pub(super) enum Fault {
     /// Anything may have happened.
     #[error("connection lost: {0}")]
     Broken(String),
-    /// The body paused for too long.
-    #[error("no data for {0:?}")]
-    Idle(Duration),
+    /// No answer, or none of the rest of it, for this long.
+    #[error("silent for {0:?}")]
+    Silent(Duration),
     /// The body is longer than allowed.
     #[error("answer is longer than {0} bytes")]
     TooLong(u64),
@@ -66,7 +66,7 @@ pub(super) struct Wire {
     pub(super) client: reqwest::Client,
     /// Answers of other hosts (credentials of an instance, STS) are left to opendal.
     pub(super) own_host: Arc<str>,
-    pub(super) idle: Duration,
+    pub(super) patience: Arc<Patience>,
     pub(super) body_len_bytes_max: u64,
     /// The Date of the first answer of the store.
     pub(super) date: Arc<OnceLock<StoreTime>>,
@@ -76,6 +76,10 @@ impl HttpTransport for Wire {
     async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
         let is_own = self.is_own(request.uri());
         let is_head = request.method() == Method::HEAD;
+        let is_list = request
+            .uri()
+            .query()
+            .is_some_and(|query| query.contains("list-type="));
         let answer = self.send(request).await.map_err(into_opendal)?;
         if is_own {
             self.note_date(answer.headers());
@@ -84,15 +88,28 @@ impl HttpTransport for Wire {
             let fault = Fault::Refused(self.refusal(answer).await);
             return Err(into_opendal(fault));
         }
-        self.body(answer, is_head).map_err(into_opendal)
+        if is_list && is_own {
+            return self.listing(answer).await;
+        }
+        if !is_head && answer.content_length().is_none() {
+            return self.collected(answer).await;
+        }
+        self.streamed(answer, is_head).map_err(into_opendal)
     }
 }
 
+/// How the page of a listing begins; what opendal does not find in another text it takes for empty.
+const LISTING: &[u8] = b"<ListBucketResult";
+
 impl Wire {
+    /// Sends a request and waits for the head of its answer: as long as what is sent needs, however long the body may be that
+    /// comes back.
     async fn send(&self, request: Request<Buffer>) -> Result<reqwest::Response, Fault> {
+        let limit = self.patience.attempt(request.body().len() as u64);
         let request = request.map(|body| reqwest::Body::from(body.to_bytes()));
         let request = reqwest::Request::try_from(request).map_err(fault)?;
-        self.client.execute(request).await.map_err(fault)
+        let answer = tokio::time::timeout(limit, self.client.execute(request)).await;
+        answer.map_err(|_| Fault::Silent(limit))?.map_err(fault)
     }
 
     /// The endpoint, or the bucket as a host below it.
@@ -109,24 +126,64 @@ impl Wire {
         }
     }
 
-    fn body(&self, answer: reqwest::Response, is_head: bool) -> Result<Response<HttpBody>, Fault> {
+    fn streamed(
+        &self,
+        answer: reqwest::Response,
+        is_head: bool,
+    ) -> Result<Response<HttpBody>, Fault> {
         let len_bytes = answer.content_length().filter(|_| !is_head);
         let len_bytes_max = self.body_len_bytes_max;
         if len_bytes.is_some_and(|len_bytes| len_bytes > len_bytes_max) {
             return Err(Fault::TooLong(len_bytes_max));
         }
-        let mut response = Response::new(());
-        *response.status_mut() = answer.status();
-        *response.headers_mut() = answer.headers().clone();
-        let pieces = stream::try_unfold((answer, len_bytes_max, self.idle), next_piece);
-        Ok(response.map(|()| HttpBody::new(Box::pin(pieces), len_bytes)))
+        let head = head_of(&answer);
+        let pieces = stream::try_unfold((answer, len_bytes_max, self.patience.idle), next_piece);
+        Ok(head.map(|()| HttpBody::new(Box::pin(pieces), len_bytes)))
+    }
+
+    /// opendal refuses a body of unstated length, which a proxy may well send: read it first, and state its length.
+    async fn collected(&self, answer: reqwest::Response) -> opendal::Result<Response<HttpBody>> {
+        let mut head = head_of(&answer);
+        let body = self.read_all(answer).await?;
+        head.headers_mut()
+            .insert(header::CONTENT_LENGTH, body.len().into());
+        Ok(head.map(|()| whole(body)))
+    }
+
+    /// A page that is no listing must not look like an empty one: it would hide every backup.
+    async fn listing(&self, answer: reqwest::Response) -> opendal::Result<Response<HttpBody>> {
+        let head = head_of(&answer);
+        let body = self.read_all(answer).await?;
+        if !body
+            .windows(LISTING.len())
+            .take(1024)
+            .any(|window| window == LISTING)
+        {
+            return Err(into_opendal(Fault::Broken(
+                "the answer is not a listing".to_owned(),
+            )));
+        }
+        Ok(head.map(|()| whole(body)))
+    }
+
+    async fn read_all(&self, answer: reqwest::Response) -> opendal::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        let mut rest = Some((answer, self.body_len_bytes_max, self.patience.idle));
+        while let Some(state) = rest.take() {
+            if let Some((piece, state)) = next_piece(state).await? {
+                body.extend_from_slice(&piece.to_bytes());
+                rest = Some(state);
+            }
+        }
+        Ok(body)
     }
 
     /// What the store says to a request that it refuses. Whatever goes wrong while reading it matters less than the refusal.
     async fn refusal(&self, mut answer: reqwest::Response) -> Refusal {
         let mut body = Vec::new();
         while body.len() < REFUSAL_LEN_BYTES_MAX
-            && let Ok(Ok(Some(piece))) = tokio::time::timeout(self.idle, answer.chunk()).await
+            && let Ok(Ok(Some(piece))) =
+                tokio::time::timeout(self.patience.idle, answer.chunk()).await
         {
             body.extend_from_slice(&piece);
         }
@@ -134,11 +191,24 @@ impl Wire {
     }
 }
 
+fn head_of(answer: &reqwest::Response) -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = answer.status();
+    *head.headers_mut() = answer.headers().clone();
+    head
+}
+
+fn whole(body: Vec<u8>) -> HttpBody {
+    let len_bytes = body.len() as u64;
+    let piece = (len_bytes > 0).then(|| Ok(Buffer::from(body)));
+    HttpBody::new(stream::iter(piece), Some(len_bytes))
+}
+
 type Rest = (reqwest::Response, u64, Duration);
 
 async fn next_piece((mut answer, left, idle): Rest) -> opendal::Result<Option<(Buffer, Rest)>> {
     let piece = tokio::time::timeout(idle, answer.chunk()).await;
-    let piece = piece.map_err(|_| into_opendal(Fault::Idle(idle)))?;
+    let piece = piece.map_err(|_| into_opendal(Fault::Silent(idle)))?;
     let Some(piece) = piece.map_err(|error| into_opendal(fault(error)))? else {
         return Ok(None);
     };
@@ -178,12 +248,19 @@ fn fault(error: reqwest::Error) -> Fault {
         root = source;
     }
     let text = root.to_string();
-    if is_connect { Fault::Connect(text) } else { Fault::Broken(text) }
+    if is_connect {
+        Fault::Connect(text)
+    } else {
+        Fault::Broken(text)
+    }
 }
 
 fn date(headers: &HeaderMap) -> Option<StoreTime> {
     let text = headers.get(header::DATE)?.to_str().ok()?;
-    let unix_ms = Timestamp::parse_rfc2822(text).ok()?.into_inner().as_millisecond();
+    let unix_ms = Timestamp::parse_rfc2822(text)
+        .ok()?
+        .into_inner()
+        .as_millisecond();
     Some(StoreTime { unix_ms })
 }
 
@@ -209,7 +286,10 @@ fn parse_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusa
 }
 
 /// The one HTTP client of a store.
-pub(super) fn client(settings: &Settings, connect: Duration) -> Result<reqwest::Client, StoreError> {
+pub(super) fn client(
+    settings: &Settings,
+    connect: Duration,
+) -> Result<reqwest::Client, StoreError> {
     // reqwest is built without a provider of its own. An error says that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
@@ -235,7 +315,8 @@ fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, StoreError> {
         hint: Some("AWS_CA_BUNDLE names a file of PEM certificates"),
     };
     let pem = std::fs::read(path).map_err(|error| invalid(error.to_string()))?;
-    let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| invalid(fault(error).to_string()))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem)
+        .map_err(|error| invalid(fault(error).to_string()))?;
     if found.is_empty() {
         return Err(invalid("there are none in it".to_owned()));
     }
@@ -246,19 +327,54 @@ fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, StoreError> {
 mod tests {
     use super::*;
 
+    fn test_client() -> reqwest::Client {
+        let url = "s3://bucket".parse().expect("url");
+        let options = super::super::StoreOptions {
+            region: Some("eu-west-1".to_owned()),
+            ..Default::default()
+        };
+        let settings = Settings::resolve(&url, &options, &super::super::Nothing).expect("settings");
+        client(&settings, Duration::ZERO).expect("client")
+    }
+
+    #[test]
+    fn only_the_endpoint_and_buckets_below_it_are_our_own() {
+        let wire = Wire {
+            client: test_client(),
+            own_host: "s3.eu-west-1.amazonaws.com".into(),
+            patience: Arc::default(),
+            body_len_bytes_max: 0,
+            date: Arc::default(),
+        };
+        let is_own = |uri: &str| wire.is_own(&uri.parse().expect("uri"));
+        assert!(is_own("https://s3.eu-west-1.amazonaws.com/bucket"));
+        assert!(is_own("https://bucket.s3.eu-west-1.amazonaws.com:443/"));
+        assert!(!is_own("http://169.254.169.254/latest/api/token"));
+        assert!(!is_own("https://evils3.eu-west-1.amazonaws.com/"));
+    }
+
     #[test]
     fn a_date_header_is_understood() {
         let mut headers = HeaderMap::new();
         assert_eq!(date(&headers), None);
-        headers.insert(header::DATE, http::HeaderValue::from_static("Sun, 22 Nov 2026 14:30:00 GMT"));
-        assert_eq!(date(&headers), Some(StoreTime { unix_ms: 1_795_357_800_000 }));
+        headers.insert(
+            header::DATE,
+            http::HeaderValue::from_static("Sun, 22 Nov 2026 14:30:00 GMT"),
+        );
+        assert_eq!(
+            date(&headers),
+            Some(StoreTime {
+                unix_ms: 1_795_357_800_000
+            })
+        );
         headers.insert(header::DATE, http::HeaderValue::from_static("yesterday"));
         assert_eq!(date(&headers), None);
     }
 
     #[test]
     fn a_refusal_is_read_from_the_body_and_stripped_of_control_characters() {
-        let body = b"<?xml?><Error><Code>SlowDown</Code><Message>wait\x1b[31m a bit</Message></Error>";
+        let body =
+            b"<?xml?><Error><Code>SlowDown</Code><Message>wait\x1b[31m a bit</Message></Error>";
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, http::HeaderValue::from_static("7"));
         let refusal = parse_refusal(StatusCode::SERVICE_UNAVAILABLE, &headers, body);
