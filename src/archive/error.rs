@@ -278,7 +278,9 @@ impl ArchiveError {
             }
             Self::Unwrap { source, .. } => source.hint().map(Into::into),
             Self::Tar { .. } => Some("the snapshot is cut or damaged: take it again".into()),
-            Self::TooLate { .. } => Some("check the store's speed; nothing was lost, the next run starts afresh".into()),
+            Self::TooLate { .. } => {
+                Some("check the store's speed; nothing was lost, the next run starts afresh".into())
+            }
             Self::Vanished { .. } => Some("is a gc running with a shorter grace? run the backup again".into()),
             Self::Spill { .. } => Some("make room there, or set TMPDIR to another folder".into()),
             Self::NoManifest { near, .. } if !near.is_empty() => Some(format!("near: {}", names(near))),

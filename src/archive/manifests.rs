@@ -65,7 +65,11 @@ impl Repository {
     ///
     /// # Errors
     /// [`ArchiveError::Manifest`], [`ArchiveError::Store`].
-    pub async fn open_manifest_with(&self, name: &ManifestName, keys: &SourceKeyring) -> Result<Manifest, ArchiveError> {
+    pub async fn open_manifest_with(
+        &self,
+        name: &ManifestName,
+        keys: &SourceKeyring,
+    ) -> Result<Manifest, ArchiveError> {
         let bytes = self.store.get(&name.key(), MANIFEST_OBJECT_LEN_BYTES_MAX).await?;
         let opened = seal::open_manifest(&bytes, name, keys);
         opened.map_err(|source| ArchiveError::Manifest { name: name.clone(), source })
@@ -204,10 +208,14 @@ mod tests {
 
     #[test]
     fn texts_that_mean_nothing_or_too_much_are_refused() {
-        for text in ["", "vault@", "vault@latest~3", "vault@latestx", "vault@2020-01-01", "nomad@latest", "vault@-1", "x"] {
+        for text in
+            ["", "vault@", "vault@latest~3", "vault@latestx", "vault@2020-01-01", "nomad@latest", "vault@-1", "x"]
+        {
             assert!(matches!(choose(text, &names()), Err(ArchiveError::NoManifest { .. })), "{text}");
         }
-        assert!(matches!(choose("vault/20261122", &names()), Err(ArchiveError::Ambiguous { candidates, .. }) if candidates.len() == 2));
+        assert!(
+            matches!(choose("vault/20261122", &names()), Err(ArchiveError::Ambiguous { candidates, .. }) if candidates.len() == 2)
+        );
     }
 
     #[test]

@@ -71,7 +71,10 @@ pub async fn read_info(store: &dyn Store) -> Result<Option<RepositoryInfo>, Arch
 pub async fn hinted_id(store: &dyn Store) -> Result<RepositoryId, ArchiveError> {
     let none = || ArchiveError::NoRepository { store: store.describe() };
     let info = read_info(store).await?.ok_or_else(none)?;
-    let bad = |e: hah_vault_format::FormatError| ArchiveError::BadRepository { store: store.describe(), reason: e.to_string() };
+    let bad = |e: hah_vault_format::FormatError| ArchiveError::BadRepository {
+        store: store.describe(),
+        reason: e.to_string(),
+    };
     info.id.parse().map_err(bad)
 }
 
@@ -145,7 +148,12 @@ pub async fn list_keys(store: &dyn Store) -> Result<Vec<KeyEntry>, ArchiveError>
 ///
 /// # Errors
 /// [`ArchiveError::Key`], [`ArchiveError::Collision`] if the label is taken, [`ArchiveError::Store`].
-pub async fn add_key(store: &dyn Store, identity: &RepositoryIdentity, label: &Label, reader: &Reader) -> Result<Vec<u8>, ArchiveError> {
+pub async fn add_key(
+    store: &dyn Store,
+    identity: &RepositoryIdentity,
+    label: &Label,
+    reader: &Reader,
+) -> Result<Vec<u8>, ArchiveError> {
     let failed = |source: KeyError| ArchiveError::Key { key: format!("cannot wrap the identity for {label}"), source };
     let wrapped = identity.wrap(reader).map_err(failed)?;
     put(store, &label.key(), wrapped.clone().into()).await?;
@@ -219,4 +227,3 @@ pub fn check_repository(
     }
     Err(ArchiveError::OtherRepository { store: store.describe(), found, key, expected })
 }
-

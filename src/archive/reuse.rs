@@ -187,9 +187,8 @@ mod tests {
 
     #[test]
     fn of_too_many_small_packs_the_least_used_are_given_up_and_full_ones_never() {
-        let mut candidates: Vec<Candidate> = (0..=SMALL_PACKS_MAX as u64)
-            .map(|i| Candidate { used_bytes: 1000 - i, ..good() })
-            .collect();
+        let mut candidates: Vec<Candidate> =
+            (0..=SMALL_PACKS_MAX as u64).map(|i| Candidate { used_bytes: 1000 - i, ..good() }).collect();
         let full = Candidate { plaintext_len_bytes: SMALL_PACK_LEN_BYTES, used_bytes: 8 << 20, ..good() };
         candidates.extend([full; 300]);
         let verdicts = judge(&candidates, &POLICY);

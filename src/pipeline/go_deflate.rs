@@ -38,10 +38,7 @@ impl GoDeflate {
     /// An encoder at the start of a stream.
     pub(super) fn new() -> Self {
         let pipe = Arc::new(Mutex::new(Pipe::default()));
-        Self {
-            encoder: Box::pin(encode(Arc::clone(&pipe))),
-            pipe,
-        }
+        Self { encoder: Box::pin(encode(Arc::clone(&pipe))), pipe }
     }
 
     /// Takes plaintext; appends to `deflated` what comes out so far.
@@ -63,10 +60,7 @@ impl GoDeflate {
     }
 
     fn poll(&mut self, deflated: &mut Vec<u8>) -> Poll<io::Result<()>> {
-        let poll = self
-            .encoder
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()));
+        let poll = self.encoder.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         deflated.append(&mut lock(&self.pipe).deflated);
         poll
     }
@@ -89,11 +83,7 @@ async fn encode(pipe: Arc<Mutex<Pipe>>) -> io::Result<()> {
 fn next_input(pipe: &Mutex<Pipe>, plain: &mut Vec<u8>) -> Poll<bool> {
     plain.clear();
     let mut pipe = lock(pipe);
-    let rest_len = if pipe.plain_ended {
-        0
-    } else {
-        pipe.plain.len() % WINDOW_LEN_BYTES
-    };
+    let rest_len = if pipe.plain_ended { 0 } else { pipe.plain.len() % WINDOW_LEN_BYTES };
     let whole_len = pipe.plain.len() - rest_len;
     if whole_len == 0 && !pipe.plain_ended {
         return Poll::Pending;
@@ -124,17 +114,12 @@ fn lock(pipe: &Mutex<Pipe>) -> MutexGuard<'_, Pipe> {
 ///
 /// With `complete`, both are whole; otherwise both are beginnings, and what both have is compared.
 pub(super) fn made_by_go_to_126(plain: &[u8], deflated: &[u8], complete: bool) -> bool {
-    let mut sink = Compare {
-        expected: deflated,
-        equal: true,
-    };
+    let mut sink = Compare { expected: deflated, equal: true };
     let Ok(mut writer) = Writer::new(&mut sink, DEFAULT_COMPRESSION) else {
         return false;
     };
     // The comparison ends the writing by an error: at the first difference, or when nothing is left to compare.
-    let written = writer
-        .write_all(plain)
-        .and_then(|()| if complete { writer.close() } else { Ok(()) });
+    let written = writer.write_all(plain).and_then(|()| if complete { writer.close() } else { Ok(()) });
     sink.equal && (!complete || (written.is_ok() && sink.expected.is_empty()))
 }
 
@@ -147,10 +132,7 @@ struct Compare<'a> {
 impl Write for Compare<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let common_len = bytes.len().min(self.expected.len());
-        let (expected, rest) = self
-            .expected
-            .split_at_checked(common_len)
-            .unwrap_or_default();
+        let (expected, rest) = self.expected.split_at_checked(common_len).unwrap_or_default();
         self.equal &= bytes.starts_with(expected);
         self.expected = rest;
         if self.equal && common_len == bytes.len() {

@@ -249,7 +249,11 @@ impl<F: FnMut(NewPack) -> Result<(), IngestError>> Chunks<'_, F> {
     fn place(&mut self, len: usize, form: Option<Form>) -> bool {
         let room = self.regions.has_room() && (self.notes.len() as u64) < NOTES_LEN_BYTES_MAX;
         let normal = room && !matches!(form, Some(Form::Protobuf));
-        if normal { self.regions.records(len as u64) } else { self.regions.verbatim(len as u64) }
+        if normal {
+            self.regions.records(len as u64)
+        } else {
+            self.regions.verbatim(len as u64)
+        }
         normal
     }
 

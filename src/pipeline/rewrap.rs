@@ -56,21 +56,11 @@ impl<W: Write> Rewrapper<W> {
             Rewrap::Fast => Body::Fast(FastDeflate::new()),
             Rewrap::None => Body::Plain,
         };
-        let mut out = Out {
-            inner: out,
-            buf: Vec::with_capacity(BUF_LEN_BYTES),
-            len_bytes: 0,
-            sha256: Sha256::new(),
-        };
+        let mut out = Out { inner: out, buf: Vec::with_capacity(BUF_LEN_BYTES), len_bytes: 0, sha256: Sha256::new() };
         if mode != Rewrap::None {
             out.buf.extend_from_slice(&GO_GZIP_HEADER);
         }
-        Self {
-            out,
-            body,
-            crc: Crc::new(),
-            stream_len_bytes: 0,
-        }
+        Self { out, body, crc: Crc::new(), stream_len_bytes: 0 }
     }
 
     /// Takes the next bytes of the stream, however many.
@@ -114,27 +104,12 @@ impl<W: Write> Rewrapper<W> {
             Body::Plain => false,
         };
         if wrapped {
-            self.out
-                .buf
-                .extend_from_slice(&self.crc.sum().to_le_bytes());
-            self.out
-                .buf
-                .extend_from_slice(&self.stream_len_bytes.to_le_bytes());
+            self.out.buf.extend_from_slice(&self.crc.sum().to_le_bytes());
+            self.out.buf.extend_from_slice(&self.stream_len_bytes.to_le_bytes());
         }
         self.out.flush()?;
-        let Out {
-            inner,
-            len_bytes,
-            sha256,
-            ..
-        } = self.out;
-        Ok((
-            inner,
-            Rewrapped {
-                len_bytes,
-                sha256: sha256.finalize().into(),
-            },
-        ))
+        let Out { inner, len_bytes, sha256, .. } = self.out;
+        Ok((inner, Rewrapped { len_bytes, sha256: sha256.finalize().into() }))
     }
 }
 
@@ -150,9 +125,7 @@ impl<W: Write> Out<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.write_all(&self.buf)?;
         self.sha256.update(&self.buf);
-        self.len_bytes = self
-            .len_bytes
-            .saturating_add(u64::try_from(self.buf.len()).unwrap_or(u64::MAX));
+        self.len_bytes = self.len_bytes.saturating_add(u64::try_from(self.buf.len()).unwrap_or(u64::MAX));
         self.buf.clear();
         Ok(())
     }

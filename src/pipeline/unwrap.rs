@@ -91,21 +91,11 @@ impl<R: Read> Unwrap<R> {
         if head.is_empty() {
             return Err(UnwrapError::Empty);
         }
-        let (body, snapshot) = if expect == Expect::Raw {
-            (Body::Plain, false)
-        } else {
-            judge(head)?
-        };
+        let (body, snapshot) = if expect == Expect::Raw { (Body::Plain, false) } else { judge(head)? };
         if expect == Expect::Snapshot && !snapshot {
-            return Err(UnwrapError::NotASnapshot {
-                seen: describe(head),
-            });
+            return Err(UnwrapError::NotASnapshot { seen: describe(head) });
         }
-        Ok(Self {
-            source,
-            body,
-            snapshot,
-        })
+        Ok(Self { source, body, snapshot })
     }
 
     /// Whether the stream is the tar of a Raft snapshot, to judge by its head.
@@ -148,11 +138,7 @@ impl<R: Read> Unwrap<R> {
             return Err(UnwrapError::Unfinished);
         };
         let (original_len_bytes, original_sha256) = self.source.finish();
-        Ok(Wrapping {
-            original_len_bytes,
-            original_sha256,
-            gzip,
-        })
+        Ok(Wrapping { original_len_bytes, original_sha256, gzip })
     }
 }
 
@@ -162,8 +148,7 @@ fn judge(head: &[u8]) -> Result<(Body, bool), UnwrapError> {
         return Ok((Body::Plain, Walker::looks_like_snapshot(head)));
     }
     let gzip = GzipHead::parse(head).map_err(|reason| UnwrapError::Unjudged { reason })?;
-    let inflated =
-        gunzip::inflate_head(head, &gzip).map_err(|reason| UnwrapError::Unjudged { reason })?;
+    let inflated = gunzip::inflate_head(head, &gzip).map_err(|reason| UnwrapError::Unjudged { reason })?;
     if Walker::looks_like_snapshot(&inflated) {
         Ok((Body::Gzip(Box::new(Gunzip::new(gzip))), true))
     } else {
@@ -180,10 +165,6 @@ fn describe(head: &[u8]) -> String {
     if start.iter().all(|byte| is_text(*byte) || *byte >= 0x80) {
         return format!("text: {}", printable(start));
     }
-    let bytes: Vec<String> = head
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let bytes: Vec<String> = head.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("binary data: {}", bytes.join(" "))
 }

@@ -31,10 +31,7 @@ mod tests {
 
     #[test]
     fn nothing_that_steers_a_terminal_gets_through() {
-        assert_eq!(
-            printable(b"\x1b[31mred\x07\r\n \t next \xff\n"),
-            ".[31mred. next ."
-        );
+        assert_eq!(printable(b"\x1b[31mred\x07\r\n \t next \xff\n"), ".[31mred. next .");
     }
 
     #[test]

@@ -100,11 +100,7 @@ impl Splitter {
     ///
     /// # Errors
     /// Those of `sink`; the splitter is of no use after that.
-    pub fn push<E>(
-        &mut self,
-        mut bytes: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn push<E>(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
         if matches!(self.state, State::Detecting) {
             let (start, rest) = bytes.split_at(bytes.len().min(DETECT_LEN - self.begun.len()));
             self.begun.extend_from_slice(start);
@@ -143,11 +139,7 @@ impl Splitter {
         self.split(&start, sink)
     }
 
-    fn split<E>(
-        &mut self,
-        mut bytes: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn split<E>(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
         while !bytes.is_empty() {
             let end = match &mut self.state {
                 State::Header(scanner) => scanner.push(bytes).ok(),
@@ -226,11 +218,7 @@ impl Splitter {
     }
 
     /// Passes on what has come, `bytes` and everything after it as it is.
-    fn give_up<E>(
-        &mut self,
-        bytes: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn give_up<E>(&mut self, bytes: &[u8], sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
         self.state = State::Opaque;
         for rest in [&self.begun, bytes] {
             if !rest.is_empty() {

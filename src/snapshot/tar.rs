@@ -64,9 +64,7 @@ impl Member {
     }
 
     fn named(name: &[u8]) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|member| member.name().as_bytes() == name)
+        Self::ALL.into_iter().find(|member| member.name().as_bytes() == name)
     }
 
     const fn region(self) -> Region {
@@ -104,24 +102,11 @@ pub struct Walker {
 #[derive(Debug)]
 enum At {
     /// In a header block, or in the zero blocks at the end, of which `zero_blocks` are complete.
-    Block {
-        filled: Box<[u8; BLOCK_LEN_BYTES]>,
-        filled_len: usize,
-        zero_blocks: u64,
-    },
+    Block { filled: Box<[u8; BLOCK_LEN_BYTES]>, filled_len: usize, zero_blocks: u64 },
     /// In the payload of a PAX header, with this many bytes to come.
-    Pax {
-        bytes: Vec<u8>,
-        left_len_bytes: u64,
-        padding_len_bytes: u64,
-        global: bool,
-    },
+    Pax { bytes: Vec<u8>, left_len_bytes: u64, padding_len_bytes: u64, global: bool },
     /// In a member's content.
-    Body {
-        member: Member,
-        left_len_bytes: u64,
-        padding_len_bytes: u64,
-    },
+    Body { member: Member, left_len_bytes: u64, padding_len_bytes: u64 },
     /// In the zeros that fill a block.
     Padding { left_len_bytes: u64 },
     /// An error has been returned.
@@ -134,19 +119,11 @@ impl At {
     }
 
     fn zero_blocks(zero_blocks: u64) -> Self {
-        Self::Block {
-            filled: Box::new([0; BLOCK_LEN_BYTES]),
-            filled_len: 0,
-            zero_blocks,
-        }
+        Self::Block { filled: Box::new([0; BLOCK_LEN_BYTES]), filled_len: 0, zero_blocks }
     }
 
     fn padding(left_len_bytes: u64) -> Self {
-        if left_len_bytes == 0 {
-            Self::block()
-        } else {
-            Self::Padding { left_len_bytes }
-        }
+        if left_len_bytes == 0 { Self::block() } else { Self::Padding { left_len_bytes } }
     }
 }
 
@@ -197,14 +174,10 @@ impl Walker {
             };
             match Pax::parse(payload) {
                 Err(_) => return false,
-                Ok(Pax {
-                    path: Some(path), ..
-                }) => return Member::named(&path).is_some(),
+                Ok(Pax { path: Some(path), .. }) => return Member::named(&path).is_some(),
                 Ok(_) => pax_seen = true,
             }
-            rest = after
-                .get(payload_len.next_multiple_of(BLOCK_LEN_BYTES)..)
-                .unwrap_or_default();
+            rest = after.get(payload_len.next_multiple_of(BLOCK_LEN_BYTES)..).unwrap_or_default();
         }
     }
 
@@ -236,33 +209,18 @@ impl Walker {
     /// The first check that failed, naming the member.
     pub fn finish(self) -> Result<SnapshotSummary, TarError> {
         self.check_ended()?;
-        let meta = self.meta.bytes.ok_or(TarError::Missing {
-            member: Member::Meta.name(),
-        })?;
-        let state_len_bytes = self.state_len_bytes.ok_or(TarError::Missing {
-            member: Member::State.name(),
-        })?;
-        let sums = self.sums.bytes.ok_or(TarError::Missing {
-            member: Member::Sums.name(),
-        })?;
+        let meta = self.meta.bytes.ok_or(TarError::Missing { member: Member::Meta.name() })?;
+        let state_len_bytes = self.state_len_bytes.ok_or(TarError::Missing { member: Member::State.name() })?;
+        let sums = self.sums.bytes.ok_or(TarError::Missing { member: Member::Sums.name() })?;
         let state_sha256 = self.state_sha256.finalize().into();
         check::check_sums(&sums, &Sha256::digest(&meta).into(), &state_sha256)?;
         let raft = check::check_meta(&meta, state_len_bytes)?;
-        Ok(SnapshotSummary {
-            raft,
-            state_len_bytes,
-            state_sha256,
-            sealed: self.sealed.bytes.is_some(),
-        })
+        Ok(SnapshotSummary { raft, state_len_bytes, state_sha256, sealed: self.sealed.bytes.is_some() })
     }
 
     fn check_ended(&self) -> Result<(), TarError> {
         let place = match &self.at {
-            At::Block {
-                filled_len: 0,
-                zero_blocks,
-                ..
-            } if *zero_blocks >= 2 => return Ok(()),
+            At::Block { filled_len: 0, zero_blocks, .. } if *zero_blocks >= 2 => return Ok(()),
             At::Block { filled_len: 0, .. } => return Err(TarError::NoEnd),
             At::Block { zero_blocks: 0, .. } => "a tar header",
             At::Block { .. } => "its end marker",
@@ -276,28 +234,17 @@ impl Walker {
 
     fn step(&mut self, at: At, input: &[u8]) -> Result<(usize, Region, At), TarError> {
         match at {
-            At::Block {
-                filled,
-                filled_len,
-                zero_blocks,
-            } => self.step_block(filled, filled_len, zero_blocks, input),
-            At::Pax {
-                bytes,
-                left_len_bytes,
-                padding_len_bytes,
-                global,
-            } => self.step_pax(bytes, left_len_bytes, padding_len_bytes, global, input),
-            At::Body {
-                member,
-                left_len_bytes,
-                padding_len_bytes,
-            } => Ok(self.step_body(member, left_len_bytes, padding_len_bytes, input)),
+            At::Block { filled, filled_len, zero_blocks } => self.step_block(filled, filled_len, zero_blocks, input),
+            At::Pax { bytes, left_len_bytes, padding_len_bytes, global } => {
+                self.step_pax(bytes, left_len_bytes, padding_len_bytes, global, input)
+            }
+            At::Body { member, left_len_bytes, padding_len_bytes } => {
+                Ok(self.step_body(member, left_len_bytes, padding_len_bytes, input))
+            }
             At::Padding { left_len_bytes } => {
                 let (part, left_len_bytes) = take(input, left_len_bytes);
                 if part.iter().any(|byte| *byte != 0) {
-                    return Err(TarError::Padding {
-                        offset: block_start(self.offset),
-                    });
+                    return Err(TarError::Padding { offset: block_start(self.offset) });
                 }
                 Ok((part.len(), Region::Frame, At::padding(left_len_bytes)))
             }
@@ -319,21 +266,11 @@ impl Walker {
         }
         // Past the first zero block only zeros may come: say so at once, whatever a block is still short of.
         if zero_blocks > 0 && part.iter().any(|byte| *byte != 0) {
-            return Err(TarError::AfterEnd {
-                offset: block_start(self.offset),
-            });
+            return Err(TarError::AfterEnd { offset: block_start(self.offset) });
         }
         let filled_len = filled_len.saturating_add(part.len());
         if filled_len < BLOCK_LEN_BYTES {
-            return Ok((
-                part.len(),
-                Region::Frame,
-                At::Block {
-                    filled,
-                    filled_len,
-                    zero_blocks,
-                },
-            ));
+            return Ok((part.len(), Region::Frame, At::Block { filled, filled_len, zero_blocks }));
         }
         let at = if filled.iter().all(|byte| *byte == 0) {
             if self.pax.is_some() {
@@ -357,25 +294,10 @@ impl Walker {
         let (part, left_len_bytes) = take(input, left_len_bytes);
         bytes.extend_from_slice(part);
         if left_len_bytes > 0 {
-            return Ok((
-                part.len(),
-                Region::Frame,
-                At::Pax {
-                    bytes,
-                    left_len_bytes,
-                    padding_len_bytes,
-                    global,
-                },
-            ));
+            return Ok((part.len(), Region::Frame, At::Pax { bytes, left_len_bytes, padding_len_bytes, global }));
         }
-        let last = self
-            .offset
-            .saturating_add(len_u64(part.len()))
-            .saturating_sub(1);
-        let error = |reason| TarError::Header {
-            offset: block_start(last),
-            reason,
-        };
+        let last = self.offset.saturating_add(len_u64(part.len())).saturating_sub(1);
+        let error = |reason| TarError::Header { offset: block_start(last), reason };
         let pax = Pax::parse(&bytes).map_err(error)?;
         if !global {
             self.pax = Some(pax);
@@ -398,11 +320,7 @@ impl Walker {
             Some(small) => small.bytes.get_or_insert_default().extend_from_slice(part),
         }
         let at = if left_len_bytes > 0 {
-            At::Body {
-                member,
-                left_len_bytes,
-                padding_len_bytes,
-            }
+            At::Body { member, left_len_bytes, padding_len_bytes }
         } else {
             At::padding(padding_len_bytes)
         };
@@ -437,35 +355,24 @@ impl Walker {
         let pax = self.pax.take().unwrap_or_default();
         let name = pax.path.unwrap_or(header.name);
         let len_bytes = pax.len_bytes.unwrap_or(header.len_bytes);
-        let member = Member::named(&name).ok_or_else(|| TarError::Unknown {
-            name: printable(&name),
-        })?;
+        let member = Member::named(&name).ok_or_else(|| TarError::Unknown { name: printable(&name) })?;
         if len_bytes > MEMBER_LEN_BYTES_MAX {
             return Err(self.header_error("a size beyond 2^63"));
         }
         let seen = match self.small(member) {
             None => self.state_len_bytes.replace(len_bytes).is_some(),
             Some(_) if len_bytes >= SMALL_MEMBER_LEN_BYTES_LIMIT => {
-                return Err(TarError::TooLong {
-                    member: member.name(),
-                    len_bytes,
-                });
+                return Err(TarError::TooLong { member: member.name(), len_bytes });
             }
             Some(small) => small.bytes.replace(Vec::new()).is_some(),
         };
         if seen {
-            return Err(TarError::Twice {
-                member: member.name(),
-            });
+            return Err(TarError::Twice { member: member.name() });
         }
         if len_bytes == 0 {
             return Ok(At::block());
         }
-        Ok(At::Body {
-            member,
-            left_len_bytes: len_bytes,
-            padding_len_bytes: padding_len_bytes(len_bytes),
-        })
+        Ok(At::Body { member, left_len_bytes: len_bytes, padding_len_bytes: padding_len_bytes(len_bytes) })
     }
 
     /// Where the content of `member` is kept; none for `state.bin`.
@@ -480,10 +387,7 @@ impl Walker {
 
     /// A fault of the block that contains the current offset.
     fn header_error(&self, reason: &'static str) -> TarError {
-        TarError::Header {
-            offset: block_start(self.offset),
-            reason,
-        }
+        TarError::Header { offset: block_start(self.offset), reason }
     }
 }
 
@@ -500,10 +404,7 @@ fn padding_len_bytes(len_bytes: u64) -> u64 {
 
 /// The first `left` bytes of `input`, or all of it; and what is left then.
 fn take(input: &[u8], left_len_bytes: u64) -> (&[u8], u64) {
-    let part = usize::try_from(left_len_bytes)
-        .ok()
-        .and_then(|left| input.get(..left))
-        .unwrap_or(input);
+    let part = usize::try_from(left_len_bytes).ok().and_then(|left| input.get(..left)).unwrap_or(input);
     (part, left_len_bytes.saturating_sub(len_u64(part.len())))
 }
 

@@ -96,10 +96,7 @@ impl S3Server {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).expect("listener");
                 tokio::select! {
@@ -109,12 +106,7 @@ impl S3Server {
             });
         });
         let stop = Some(stop);
-        Self {
-            root,
-            addr,
-            state,
-            stop,
-        }
+        Self { root, addr, state, stop }
     }
 
     pub fn endpoint(&self) -> String {
@@ -144,12 +136,7 @@ impl S3Server {
 
     /// Breaks the next requests of a kind.
     pub fn fault(&self, method: Method, times: usize, fault: Fault) {
-        self.rule(Rule {
-            method,
-            skip: 0,
-            times,
-            fault,
-        });
+        self.rule(Rule { method, skip: 0, times, fault });
     }
 
     pub fn rule(&self, rule: Rule) {
@@ -211,12 +198,9 @@ async fn serve(listener: TcpListener, service: S3Service, state: Arc<State>) {
         tokio::spawn(pump(socket, far, Arc::clone(&state)));
         let (service, state) = (service.clone(), Arc::clone(&state));
         tokio::spawn(async move {
-            let answer =
-                service_fn(move |request| answer(request, service.clone(), Arc::clone(&state)));
+            let answer = service_fn(move |request| answer(request, service.clone(), Arc::clone(&state)));
             // An error is what a closed connection is to hyper.
-            let _ = Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(near), answer)
-                .await;
+            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(near), answer).await;
         });
     }
 }
@@ -225,10 +209,7 @@ async fn serve(listener: TcpListener, service: S3Service, state: Arc<State>) {
 async fn pump(socket: TcpStream, far: tokio::io::DuplexStream, state: Arc<State>) {
     let (socket_in, socket_out) = socket.into_split();
     let (far_in, far_out) = tokio::io::split(far);
-    tokio::join!(
-        carry(socket_in, far_out, &state),
-        carry(far_in, socket_out, &state)
-    );
+    tokio::join!(carry(socket_in, far_out, &state), carry(far_in, socket_out, &state));
 }
 
 async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, state: &State) {
@@ -237,9 +218,7 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
         let rate = state.bytes_per_second.load(Relaxed);
         let room = match rate {
             0 => buffer.len(),
-            rate => usize::try_from(rate / 20 + 1)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len()),
+            rate => usize::try_from(rate / 20 + 1).unwrap_or(usize::MAX).min(buffer.len()),
         };
         let Ok(len @ 1..) = from.read(&mut buffer[..room]).await else {
             break;
@@ -304,8 +283,7 @@ fn refuse(status: u16, code: &str) -> Response<s3s::Body> {
 
 fn endless() -> s3s::Body {
     let piece = Bytes::from_static(&[7; 4096]);
-    let pieces =
-        futures::stream::repeat_with(move || Ok::<_, Infallible>(Frame::data(piece.clone())));
+    let pieces = futures::stream::repeat_with(move || Ok::<_, Infallible>(Frame::data(piece.clone())));
     s3s::Body::http_body_unsync(StreamBody::new(pieces))
 }
 
@@ -316,9 +294,7 @@ fn chunked(body: Bytes) -> s3s::Body {
 
 fn stall() -> s3s::Body {
     use futures::StreamExt;
-    let first = futures::stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(
-        b"first",
-    )))]);
+    let first = futures::stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"first")))]);
     s3s::Body::http_body_unsync(StreamBody::new(first.chain(futures::stream::pending())))
 }
 
@@ -326,16 +302,11 @@ impl State {
     /// Notes a request, and tells which fault it meets.
     fn meet(&self, request: &Request<Incoming>) -> Option<Fault> {
         let path = request.uri().to_string();
-        self.requests
-            .lock()
-            .expect("lock")
-            .push((request.method().clone(), path));
+        self.requests.lock().expect("lock").push((request.method().clone(), path));
         let names = request.headers().keys().map(ToString::to_string);
         self.headers.lock().expect("lock").extend(names);
         let mut rules = self.rules.lock().expect("lock");
-        let rule = rules
-            .iter_mut()
-            .find(|rule| rule.method == *request.method() && rule.times > 0)?;
+        let rule = rules.iter_mut().find(|rule| rule.method == *request.method() && rule.times > 0)?;
         if rule.skip > 0 {
             rule.skip -= 1;
             return None;

@@ -12,7 +12,8 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 pub(super) fn meta_json(state_len_bytes: usize) -> Vec<u8> {
-    format!("{{\"Version\":1,\"ID\":\"2-7-1\",\"Index\":7,\"Term\":2,\"Peers\":null,\"Size\":{state_len_bytes}}}\n").into()
+    format!("{{\"Version\":1,\"ID\":\"2-7-1\",\"Index\":7,\"Term\":2,\"Peers\":null,\"Size\":{state_len_bytes}}}\n")
+        .into()
 }
 
 pub(super) fn sums(meta: &[u8], state: &[u8]) -> Vec<u8> {
@@ -24,11 +25,7 @@ pub(super) fn sums(meta: &[u8], state: &[u8]) -> Vec<u8> {
 pub(super) fn members(state: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let meta = meta_json(state.len());
     let sums = sums(&meta, state);
-    vec![
-        ("meta.json", meta),
-        ("state.bin", state.to_vec()),
-        ("SHA256SUMS", sums),
-    ]
+    vec![("meta.json", meta), ("state.bin", state.to_vec()), ("SHA256SUMS", sums)]
 }
 
 /// A tar of these members by the `tar` crate, which knows nothing of ours.
@@ -117,16 +114,11 @@ pub(super) fn walk<'a>(
 }
 
 pub(super) fn walk_error(archive: &[u8]) -> String {
-    walk([archive])
-        .expect_err("a bad archive was accepted")
-        .to_string()
+    walk([archive]).expect_err("a bad archive was accepted").to_string()
 }
 
 /// Unwraps all of it: whether it is a snapshot, the stream, and the wrapping.
-pub(super) fn unwrap(
-    input: impl Read,
-    expect: Expect,
-) -> Result<(bool, Vec<u8>, Wrapping), UnwrapError> {
+pub(super) fn unwrap(input: impl Read, expect: Expect) -> Result<(bool, Vec<u8>, Wrapping), UnwrapError> {
     let mut unwrap = Unwrap::open(input, expect)?;
     let snapshot = unwrap.is_snapshot();
     let mut stream = Vec::new();

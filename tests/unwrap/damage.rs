@@ -12,27 +12,20 @@ use super::fixtures::fixture;
 fn a_snapshot_cut_anywhere_is_an_error() {
     let original = fixture("consul-00.snap");
     for len in 0..original.len() {
-        let expect = if len % 2 == 0 {
-            Expect::Any
-        } else {
-            Expect::Snapshot
-        };
+        let expect = if len % 2 == 0 { Expect::Any } else { Expect::Snapshot };
         let error = unwrap_error(&original[..len], expect);
         let fits = match error {
             UnwrapError::Empty => len == 0,
             UnwrapError::Unjudged { .. } => len < 1000,
-            UnwrapError::Truncated {
-                len_bytes, place, ..
-            } => len_bytes == len as u64 && (place == "trailer") == (len >= original.len() - 8),
+            UnwrapError::Truncated { len_bytes, place, .. } => {
+                len_bytes == len as u64 && (place == "trailer") == (len >= original.len() - 8)
+            }
             _ => false,
         };
         assert!(fits, "{len}: {error}");
         assert!(error.hint().is_some());
     }
-    assert!(matches!(
-        unwrap_error(&original[..1], Expect::Any),
-        UnwrapError::Unjudged { .. }
-    ));
+    assert!(matches!(unwrap_error(&original[..1], Expect::Any), UnwrapError::Unjudged { .. }));
 }
 
 #[test]
@@ -55,24 +48,16 @@ fn a_flipped_bit_is_an_error_or_changes_nothing_in_the_stream() {
     for bit in (0..bits_len).filter(dense) {
         let mut flipped = original.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        let Ok((snapshot, flipped_stream, wrapping)) = unwrap(&flipped[..], Expect::Snapshot)
-        else {
+        let Ok((snapshot, flipped_stream, wrapping)) = unwrap(&flipped[..], Expect::Snapshot) else {
             continue;
         };
         assert!(snapshot && flipped_stream == stream, "bit {bit}");
-        assert_eq!(
-            wrapping.gzip.unwrap().encoder,
-            GzipEncoder::Unknown,
-            "bit {bit}"
-        );
+        assert_eq!(wrapping.gzip.unwrap().encoder, GzipEncoder::Unknown, "bit {bit}");
         passed.push(bit);
     }
     // FTEXT, MTIME, XFL and OS.
     let header: Vec<usize> = passed.iter().copied().filter(|bit| *bit < 80).collect();
-    assert_eq!(
-        header,
-        [24].into_iter().chain(32..80).collect::<Vec<usize>>()
-    );
+    assert_eq!(header, [24].into_iter().chain(32..80).collect::<Vec<usize>>());
     // A few in the deflate stream: the bits skipped in front of a stored block, and distances that lead to other copies of
     // the same bytes. The stream is the same, as asserted above; only the original gzip cannot be made again.
     assert!(passed.len() - header.len() < 64, "{passed:?}");
@@ -85,10 +70,7 @@ fn error_text_after_the_snapshot_is_shown() {
     let error = unwrap_error(&input, Expect::Any);
     assert!(matches!(error, UnwrapError::AfterEnd { .. }));
     let message = error.to_string();
-    assert!(
-        message.ends_with("; the input ends with: [2Jsnapshot: EOF"),
-        "{message}"
-    );
+    assert!(message.ends_with("; the input ends with: [2Jsnapshot: EOF"), "{message}");
     assert!(!message.contains('\x1b'));
 }
 
@@ -98,35 +80,23 @@ fn error_text_in_place_of_the_rest_is_shown() {
     input.truncate(9000);
     input.extend_from_slice(b"Unexpected response: failed to stream snapshot: connection lost\n");
     let message = unwrap_error(&input, Expect::Snapshot).to_string();
-    assert!(
-        message.ends_with("Unexpected response: failed to stream snapshot: connection lost"),
-        "{message}"
-    );
+    assert!(message.ends_with("Unexpected response: failed to stream snapshot: connection lost"), "{message}");
 }
 
 #[test]
 fn zeros_after_the_snapshot_are_an_error() {
     let mut input = fixture("consul-00.snap");
     input.push(0);
-    assert!(matches!(
-        unwrap_error(&input, Expect::Any),
-        UnwrapError::AfterEnd { .. }
-    ));
+    assert!(matches!(unwrap_error(&input, Expect::Any), UnwrapError::AfterEnd { .. }));
     input.extend_from_slice(&[0; 511]);
-    assert!(matches!(
-        unwrap_error(&input, Expect::Any),
-        UnwrapError::AfterEnd { .. }
-    ));
+    assert!(matches!(unwrap_error(&input, Expect::Any), UnwrapError::AfterEnd { .. }));
 }
 
 #[test]
 fn a_second_snapshot_after_the_first_is_an_error() {
     let mut input = fixture("consul-00.snap");
     input.extend_from_slice(&fixture("consul-01.snap"));
-    assert!(matches!(
-        unwrap_error(&input, Expect::Any),
-        UnwrapError::SecondMember
-    ));
+    assert!(matches!(unwrap_error(&input, Expect::Any), UnwrapError::SecondMember));
 }
 
 #[test]
@@ -135,16 +105,10 @@ fn a_wrong_checksum_or_length_is_an_error() {
     let trailer = original.len() - 8;
     let mut input = original.clone();
     input[trailer] ^= 1;
-    assert!(matches!(
-        unwrap_error(&input, Expect::Any),
-        UnwrapError::Checksum
-    ));
+    assert!(matches!(unwrap_error(&input, Expect::Any), UnwrapError::Checksum));
     let mut input = original;
     input[trailer + 7] ^= 1;
-    assert!(matches!(
-        unwrap_error(&input, Expect::Any),
-        UnwrapError::Length
-    ));
+    assert!(matches!(unwrap_error(&input, Expect::Any), UnwrapError::Length));
 }
 
 #[test]
@@ -154,10 +118,7 @@ fn a_bomb_is_refused() {
     plain.resize(160 << 20, 0);
     let bomb = gzip(&plain);
     assert!(bomb.len() < 200_000);
-    assert!(matches!(
-        unwrap_error(&bomb, Expect::Any),
-        UnwrapError::Bomb { .. }
-    ));
+    assert!(matches!(unwrap_error(&bomb, Expect::Any), UnwrapError::Bomb { .. }));
 }
 
 #[test]
@@ -195,10 +156,7 @@ fn a_reader_that_fails_is_an_error() {
             Ok(len)
         }
     }
-    assert!(matches!(
-        unwrap(Failing(0), Expect::Any),
-        Err(UnwrapError::Read(_))
-    ));
+    assert!(matches!(unwrap(Failing(0), Expect::Any), Err(UnwrapError::Read(_))));
 }
 
 proptest! {

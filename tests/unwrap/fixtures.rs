@@ -32,9 +32,7 @@ pub(super) fn names() -> Vec<String> {
 /// Hashes and sizes in the README, taken by other tools when the snapshots were made.
 fn readme_says(name: &str, fact: &str) -> bool {
     let readme = std::fs::read_to_string(folder().join("README.md")).unwrap();
-    readme
-        .lines()
-        .any(|line| line.contains(&format!(" {name}")) && line.contains(fact))
+    readme.lines().any(|line| line.contains(&format!(" {name}")) && line.contains(fact))
 }
 
 #[test]
@@ -45,30 +43,15 @@ fn every_fixture_unwraps_and_verifies() {
         assert!(snapshot, "{name}");
         assert!(readme_says(&name, &hex(&Sha256::digest(&stream))), "{name}");
         assert_eq!(wrapping.original_len_bytes, original.len() as u64);
-        assert_eq!(
-            wrapping.original_sha256,
-            <[u8; 32]>::from(Sha256::digest(&original))
-        );
+        assert_eq!(wrapping.original_sha256, <[u8; 32]>::from(Sha256::digest(&original)));
 
         let (summary, runs) = walk([&stream[..]]).unwrap();
-        assert!(
-            readme_says(
-                &name,
-                &format!("| {} | {} |", summary.raft.index, summary.raft.term)
-            ),
-            "{name}"
-        );
-        assert!(
-            readme_says(&name, &format!("| {} |", summary.state_len_bytes)),
-            "{name}"
-        );
+        assert!(readme_says(&name, &format!("| {} | {} |", summary.raft.index, summary.raft.term)), "{name}");
+        assert!(readme_says(&name, &format!("| {} |", summary.state_len_bytes)), "{name}");
         assert!(readme_says(&name, &hex(&summary.state_sha256)), "{name}");
         assert_eq!(summary.sealed, name.starts_with("vault"));
         assert_eq!(summary.raft.version, 1);
-        assert_eq!(
-            summary.raft.id == "bolt-snapshot",
-            name.starts_with("vault")
-        );
+        assert_eq!(summary.raft.id == "bolt-snapshot", name.starts_with("vault"));
         let state = (Region::State, summary.state_len_bytes);
         assert!(runs.contains(&state), "{name}: {runs:?}");
     }
@@ -80,11 +63,7 @@ fn every_fixture_rewraps_to_the_same_bytes() {
         let original = fixture(&name);
         let (_, stream, wrapping) = unwrap(&original[..], Expect::Snapshot).unwrap();
         let by_go_127 = name.contains("go127");
-        let encoder = if by_go_127 {
-            GzipEncoder::Unknown
-        } else {
-            GzipEncoder::GoTo126
-        };
+        let encoder = if by_go_127 { GzipEncoder::Unknown } else { GzipEncoder::GoTo126 };
         assert_eq!(wrapping.gzip.unwrap().encoder, encoder, "{name}");
 
         let mut rewrapper = Rewrapper::new(Vec::new(), Rewrap::GoTo126);
@@ -114,8 +93,5 @@ fn raw_stores_a_snapshot_as_it_is() {
     assert!(!snapshot);
     assert_eq!(stream, original);
     assert_eq!(wrapping.gzip, None);
-    assert_eq!(
-        wrapping.original_sha256,
-        <[u8; 32]>::from(Sha256::digest(&original))
-    );
+    assert_eq!(wrapping.original_sha256, <[u8; 32]>::from(Sha256::digest(&original)));
 }

@@ -10,10 +10,7 @@ fn assert_stored_as_it_is(input: &[u8]) {
     assert_eq!(stream, input);
     assert_eq!(wrapping.gzip, None);
     assert_eq!(wrapping.original_len_bytes, input.len() as u64);
-    assert!(matches!(
-        unwrap_error(input, Expect::Snapshot),
-        UnwrapError::NotASnapshot { .. }
-    ));
+    assert!(matches!(unwrap_error(input, Expect::Snapshot), UnwrapError::NotASnapshot { .. }));
 }
 
 #[test]
@@ -44,28 +41,14 @@ fn other_files_are_stored_as_they_are() {
 #[test]
 fn a_server_error_in_place_of_a_snapshot_is_shown() {
     let error = unwrap_error(b"{\"errors\":[\"permission denied\"]}\n", Expect::Snapshot);
-    assert_eq!(
-        error.to_string(),
-        "the input is not a Raft snapshot but text: {\"errors\":[\"permission denied\"]}"
-    );
+    assert_eq!(error.to_string(), "the input is not a Raft snapshot but text: {\"errors\":[\"permission denied\"]}");
     assert!(error.hint().is_some());
     let page = format!("<html>\n{}", "x".repeat(10_000));
-    assert!(
-        unwrap_error(page.as_bytes(), Expect::Snapshot)
-            .to_string()
-            .len()
-            < 260
-    );
+    assert!(unwrap_error(page.as_bytes(), Expect::Snapshot).to_string().len() < 260);
     let error = unwrap_error(b"PK\x03\x04\0\0\0\0", Expect::Snapshot);
-    assert_eq!(
-        error.to_string(),
-        "the input is not a Raft snapshot but binary data: 50 4b 03 04 00 00 00 00"
-    );
+    assert_eq!(error.to_string(), "the input is not a Raft snapshot but binary data: 50 4b 03 04 00 00 00 00");
     let error = unwrap_error(&gzip(b"text"), Expect::Snapshot);
-    assert_eq!(
-        error.to_string(),
-        "the input is not a Raft snapshot but gzip of something else"
-    );
+    assert_eq!(error.to_string(), "the input is not a Raft snapshot but gzip of something else");
 }
 
 #[test]
@@ -102,10 +85,7 @@ fn gzip_headers_with_all_fields_are_read() {
     assert!(snapshot && stream == plain);
     assert_eq!(wrapping.gzip.unwrap().encoder, GzipEncoder::Unknown);
     head[crc_at] ^= 1;
-    assert!(matches!(
-        unwrap_error(&head, Expect::Snapshot),
-        UnwrapError::Unjudged { .. }
-    ));
+    assert!(matches!(unwrap_error(&head, Expect::Snapshot), UnwrapError::Unjudged { .. }));
 }
 
 #[test]

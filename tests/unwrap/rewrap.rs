@@ -17,13 +17,7 @@ fn rewrap<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, mode: Rewrap) -> Vec<u
         rewrapper.write(piece).unwrap();
     }
     let (bytes, rewrapped) = rewrapper.finish().unwrap();
-    assert_eq!(
-        rewrapped,
-        Rewrapped {
-            len_bytes: bytes.len() as u64,
-            sha256: Sha256::digest(&bytes).into()
-        }
-    );
+    assert_eq!(rewrapped, Rewrapped { len_bytes: bytes.len() as u64, sha256: Sha256::digest(&bytes).into() });
     bytes
 }
 
@@ -42,10 +36,7 @@ pub(super) fn noise(len: usize) -> Vec<u8> {
         state ^= state << 17;
         state.to_le_bytes()
     };
-    (0..len.div_ceil(8))
-        .flat_map(|_| next())
-        .take(len)
-        .collect()
+    (0..len.div_ceil(8)).flat_map(|_| next()).take(len).collect()
 }
 
 #[test]
@@ -53,10 +44,7 @@ fn pieces_of_any_length_give_go_s_bytes() {
     let original = fixture("nomad-00.snap");
     let (_, stream, _) = unwrap(&original[..], Expect::Snapshot).unwrap();
     for piece_len in [1, 511, 512, 4096, 32 * 1024, 65_535, 1 << 20] {
-        assert!(
-            rewrap(stream.chunks(piece_len), Rewrap::GoTo126) == original,
-            "{piece_len}"
-        );
+        assert!(rewrap(stream.chunks(piece_len), Rewrap::GoTo126) == original, "{piece_len}");
     }
 }
 
@@ -66,9 +54,7 @@ fn pieces_cut_at_the_window_s_edge_give_go_s_bytes() {
     let mut stream = noise(200_000);
     stream.copy_within(65_274 - 32_600..65_274 - 32_560, 65_274);
     let whole = rewrap([&stream[..]], Rewrap::GoTo126);
-    for len in [
-        65_000, 65_273, 65_274, 65_275, 65_400, 65_534, 65_535, 65_536, 65_537,
-    ] {
+    for len in [65_000, 65_273, 65_274, 65_275, 65_400, 65_534, 65_535, 65_536, 65_537] {
         let (first, rest) = stream.split_at(len);
         assert!(rewrap([first, rest], Rewrap::GoTo126) == whole, "{len}");
     }
@@ -77,9 +63,7 @@ fn pieces_cut_at_the_window_s_edge_give_go_s_bytes() {
 
 #[test]
 fn a_long_go_stream_is_recognised_by_its_beginning() {
-    let plain = tar(&members(
-        &[noise(1_200_000), b"text ".repeat(1000)].concat(),
-    ));
+    let plain = tar(&members(&[noise(1_200_000), b"text ".repeat(1000)].concat()));
     let wrapped = rewrap([&plain[..]], Rewrap::GoTo126);
     let (_, stream, wrapping) = unwrap(&wrapped[..], Expect::Snapshot).unwrap();
     assert!(stream == plain);
@@ -98,11 +82,7 @@ fn fast_stores_what_does_not_compress_and_compresses_the_rest() {
     let wrapped = rewrap([&mixed[..]], Rewrap::Fast);
     assert!(gunzip(&wrapped) == mixed);
     // The segments at the borders are judged as a whole.
-    assert!(
-        wrapped.len() < noise.len() + 4 * 256 * 1024 / 3,
-        "{}",
-        wrapped.len()
-    );
+    assert!(wrapped.len() < noise.len() + 4 * 256 * 1024 / 3, "{}", wrapped.len());
 }
 
 #[test]

@@ -132,13 +132,7 @@ impl MapOrder {
 impl Probabilities {
     /// Tells which cycle and which rotation.
     #[inline]
-    fn told<C: Coder>(
-        &mut self,
-        coder: &mut C,
-        set: &KeySet,
-        entries: u16,
-        wanted: Told,
-    ) -> Result<Told, C::Error> {
+    fn told<C: Coder>(&mut self, coder: &mut C, set: &KeySet, entries: u16, wanted: Told) -> Result<Told, C::Error> {
         let steady = usize::from(set.steady);
         let size_class = usize::from(entries.saturating_sub(2)).min(SIZE_CLASSES - 1);
         let (wanted_cycle, wanted_rotation) = match wanted {

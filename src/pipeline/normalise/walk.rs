@@ -179,7 +179,10 @@ impl Walker {
         if let Some(open) = self.open.last_mut() {
             open.keys_hash = open.keys_hash.wrapping_add(key_hash(span(record, entry.key_at, entry.value_at)));
             let first = open.entries_at == index(self.entries.len()).ok();
-            if open.sorted && !first && let Some(before) = self.entries.last() {
+            if open.sorted
+                && !first
+                && let Some(before) = self.entries.last()
+            {
                 open.sorted = before.sort_key(record) < entry.sort_key(record);
             }
         }

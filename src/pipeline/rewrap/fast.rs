@@ -40,9 +40,7 @@ impl FastDeflate {
     /// Takes plaintext; appends to `deflated` what comes out so far.
     pub(super) fn write(&mut self, mut plain: &[u8], deflated: &mut Vec<u8>) -> io::Result<()> {
         while !plain.is_empty() {
-            let room_len = SEGMENT_LEN_BYTES
-                .saturating_sub(self.segment.len())
-                .min(plain.len());
+            let room_len = SEGMENT_LEN_BYTES.saturating_sub(self.segment.len()).min(plain.len());
             let (part, rest) = plain.split_at_checked(room_len).unwrap_or((plain, &[]));
             self.segment.extend_from_slice(part);
             plain = rest;
@@ -88,27 +86,17 @@ impl FastDeflate {
 }
 
 /// Compresses `plain` by itself into whole bytes, without a final block.
-fn push_compressed(
-    compress: &mut Compress,
-    plain: &[u8],
-    deflated: &mut Vec<u8>,
-) -> io::Result<()> {
+fn push_compressed(compress: &mut Compress, plain: &[u8], deflated: &mut Vec<u8>) -> io::Result<()> {
     compress.reset();
     loop {
         // With spare room for the worst case plus the sync marker, one round is enough.
         deflated.reserve(plain.len() + plain.len() / 8 + 256);
         let done = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
         let status = compress
-            .compress_vec(
-                plain.get(done..).unwrap_or_default(),
-                deflated,
-                FlushCompress::Sync,
-            )
+            .compress_vec(plain.get(done..).unwrap_or_default(), deflated, FlushCompress::Sync)
             .map_err(io::Error::other)?;
         let done = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
-        if status == Status::BufError
-            || (done >= plain.len() && deflated.len() < deflated.capacity())
-        {
+        if status == Status::BufError || (done >= plain.len() && deflated.len() < deflated.capacity()) {
             return Ok(());
         }
     }

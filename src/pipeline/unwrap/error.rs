@@ -60,9 +60,7 @@ pub enum UnwrapError {
     #[error("a second gzip follows the first")]
     SecondMember,
     /// It inflates to more than any snapshot would.
-    #[error(
-        "{compressed_len_bytes} compressed bytes inflate to more than {inflated_len_bytes_max}"
-    )]
+    #[error("{compressed_len_bytes} compressed bytes inflate to more than {inflated_len_bytes_max}")]
     Bomb {
         /// Compressed bytes read so far.
         compressed_len_bytes: u64,
@@ -78,20 +76,12 @@ impl UnwrapError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Empty => {
-                Some("the server or the tool before this one has failed: look for its error")
-            }
+            Self::Empty => Some("the server or the tool before this one has failed: look for its error"),
             Self::Unjudged { .. } => Some("if it is no snapshot, pass --raw to store it as it is"),
-            Self::NotASnapshot { .. } => {
-                Some("check address, token and path; for other files pass --raw")
+            Self::NotASnapshot { .. } => Some("check address, token and path; for other files pass --raw"),
+            Self::Truncated { .. } | Self::Corrupt { .. } | Self::AfterEnd { .. } | Self::Checksum | Self::Length => {
+                Some("the snapshot is incomplete or damaged: take it again, and look into the server's log")
             }
-            Self::Truncated { .. }
-            | Self::Corrupt { .. }
-            | Self::AfterEnd { .. }
-            | Self::Checksum
-            | Self::Length => Some(
-                "the snapshot is incomplete or damaged: take it again, and look into the server's log",
-            ),
             Self::SecondMember => Some("store the files one by one"),
             Self::Bomb { .. } => Some("pass --raw to store the file as it is"),
             Self::Read(_) | Self::Unfinished => None,

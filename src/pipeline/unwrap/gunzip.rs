@@ -53,9 +53,7 @@ impl GzipHead {
         }
         if flags & FLAG_EXTRA != 0 {
             let (extra_len, after) = rest.split_first_chunk::<2>().ok_or(CUT_OFF)?;
-            rest = after
-                .get(usize::from(u16::from_le_bytes(*extra_len))..)
-                .ok_or(CUT_OFF)?;
+            rest = after.get(usize::from(u16::from_le_bytes(*extra_len))..).ok_or(CUT_OFF)?;
         }
         for flag in [FLAG_NAME, FLAG_COMMENT] {
             if flags & flag != 0 {
@@ -66,19 +64,13 @@ impl GzipHead {
         if flags & FLAG_HEADER_CRC != 0 {
             let (claimed, after) = rest.split_first_chunk::<2>().ok_or(CUT_OFF)?;
             let mut crc = Crc::new();
-            crc.update(
-                head.get(..head.len().saturating_sub(rest.len()))
-                    .unwrap_or_default(),
-            );
+            crc.update(head.get(..head.len().saturating_sub(rest.len())).unwrap_or_default());
             if crc.sum() & 0xffff != u32::from(u16::from_le_bytes(*claimed)) {
                 return Err(CORRUPT);
             }
             rest = after;
         }
-        Ok(Self {
-            len: head.len().saturating_sub(rest.len()),
-            by_go: *fixed == GO_GZIP_HEADER,
-        })
+        Ok(Self { len: head.len().saturating_sub(rest.len()), by_go: *fixed == GO_GZIP_HEADER })
     }
 }
 
@@ -119,11 +111,7 @@ impl Gunzip {
     }
 
     /// Inflates some; 0 at the end of the deflate stream, before the trailer.
-    pub(super) fn read(
-        &mut self,
-        source: &mut Source<impl Read>,
-        buf: &mut [u8],
-    ) -> Result<usize, UnwrapError> {
+    pub(super) fn read(&mut self, source: &mut Source<impl Read>, buf: &mut [u8]) -> Result<usize, UnwrapError> {
         if !self.header_consumed {
             source.consume(self.header_len);
             self.header_consumed = true;
@@ -144,29 +132,16 @@ impl Gunzip {
     }
 
     /// Inflates what is available into `buf`: how much was consumed, how much came out.
-    fn inflate(
-        &mut self,
-        source: &mut Source<impl Read>,
-        buf: &mut [u8],
-    ) -> Result<(usize, usize), UnwrapError> {
+    fn inflate(&mut self, source: &mut Source<impl Read>, buf: &mut [u8]) -> Result<(usize, usize), UnwrapError> {
         let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
-        let Ok(status) = self
-            .inflate
-            .decompress(source.available(), buf, FlushDecompress::None)
-        else {
-            return Err(UnwrapError::Corrupt {
-                offset: source.offset(),
-                tail: source.tail(),
-            });
+        let Ok(status) = self.inflate.decompress(source.available(), buf, FlushDecompress::None) else {
+            return Err(UnwrapError::Corrupt { offset: source.offset(), tail: source.tail() });
         };
         let consumed_len = len_usize(self.inflate.total_in().saturating_sub(before_in));
         let len = len_usize(self.inflate.total_out().saturating_sub(before_out));
         let plain = buf.get(..len).unwrap_or_default();
         self.crc.update(plain);
-        self.detector.push(
-            source.available().get(..consumed_len).unwrap_or_default(),
-            plain,
-        );
+        self.detector.push(source.available().get(..consumed_len).unwrap_or_default(), plain);
         source.consume(consumed_len);
         self.ended = status == Status::StreamEnd;
         self.check_bomb()?;
@@ -179,19 +154,13 @@ impl Gunzip {
             .saturating_mul(INFLATED_LEN_PER_COMPRESSED_MAX)
             .saturating_add(INFLATED_LEN_BYTES_FREE);
         if self.inflate.total_out() > inflated_len_bytes_max {
-            return Err(UnwrapError::Bomb {
-                compressed_len_bytes,
-                inflated_len_bytes_max,
-            });
+            return Err(UnwrapError::Bomb { compressed_len_bytes, inflated_len_bytes_max });
         }
         Ok(())
     }
 
     /// Checks the trailer, and that nothing follows it.
-    pub(super) fn finish(
-        self,
-        source: &mut Source<impl Read>,
-    ) -> Result<GzipWrapping, UnwrapError> {
+    pub(super) fn finish(self, source: &mut Source<impl Read>) -> Result<GzipWrapping, UnwrapError> {
         let trailer = source.fill_to(8)?.first_chunk::<8>().copied();
         let Some([c0, c1, c2, c3, l0, l1, l2, l3]) = trailer else {
             return Err(truncated(source, "trailer"));
@@ -200,8 +169,7 @@ impl Gunzip {
         if u32::from_le_bytes([c0, c1, c2, c3]) != self.crc.sum() {
             return Err(UnwrapError::Checksum);
         }
-        if u64::from(u32::from_le_bytes([l0, l1, l2, l3])) != self.inflate.total_out() & 0xffff_ffff
-        {
+        if u64::from(u32::from_le_bytes([l0, l1, l2, l3])) != self.inflate.total_out() & 0xffff_ffff {
             return Err(UnwrapError::Length);
         }
         let after = source.fill_to(2)?;
@@ -209,22 +177,14 @@ impl Gunzip {
             return Err(UnwrapError::SecondMember);
         }
         if !after.is_empty() {
-            return Err(UnwrapError::AfterEnd {
-                tail: source.tail(),
-            });
+            return Err(UnwrapError::AfterEnd { tail: source.tail() });
         }
-        Ok(GzipWrapping {
-            encoder: self.detector.finish(),
-        })
+        Ok(GzipWrapping { encoder: self.detector.finish() })
     }
 }
 
 fn truncated(source: &mut Source<impl Read>, place: &'static str) -> UnwrapError {
-    UnwrapError::Truncated {
-        len_bytes: source.len_bytes(),
-        place,
-        tail: source.tail(),
-    }
+    UnwrapError::Truncated { len_bytes: source.len_bytes(), place, tail: source.tail() }
 }
 
 /// Never more than one buffer's length.
@@ -241,10 +201,7 @@ enum Detector {
 impl Detector {
     fn new(by_go: bool) -> Self {
         if by_go {
-            Self::Collecting {
-                deflated: Vec::new(),
-                plain: Vec::new(),
-            }
+            Self::Collecting { deflated: Vec::new(), plain: Vec::new() }
         } else {
             Self::Decided(GzipEncoder::Unknown)
         }
@@ -271,9 +228,5 @@ impl Detector {
 }
 
 fn decide(plain: &[u8], deflated: &[u8], complete: bool) -> GzipEncoder {
-    if made_by_go_to_126(plain, deflated, complete) {
-        GzipEncoder::GoTo126
-    } else {
-        GzipEncoder::Unknown
-    }
+    if made_by_go_to_126(plain, deflated, complete) { GzipEncoder::GoTo126 } else { GzipEncoder::Unknown }
 }

@@ -88,15 +88,9 @@ impl<R: Read> Source<R> {
         let read = room.get(..read_len).unwrap_or_default();
         self.ended = read.is_empty();
         self.sha256.update(read);
-        self.len_bytes = self
-            .len_bytes
-            .saturating_add(u64::try_from(read.len()).unwrap_or(u64::MAX));
-        self.last.extend_from_slice(
-            read.get(read.len().saturating_sub(LAST_LEN_BYTES)..)
-                .unwrap_or_default(),
-        );
-        self.last
-            .drain(..self.last.len().saturating_sub(LAST_LEN_BYTES));
+        self.len_bytes = self.len_bytes.saturating_add(u64::try_from(read.len()).unwrap_or(u64::MAX));
+        self.last.extend_from_slice(read.get(read.len().saturating_sub(LAST_LEN_BYTES)..).unwrap_or_default());
+        self.last.drain(..self.last.len().saturating_sub(LAST_LEN_BYTES));
         self.end = self.end.saturating_add(read.len());
         Ok(!self.ended)
     }
@@ -129,17 +123,9 @@ impl<R: Read> Source<R> {
         if !self.ended {
             return Tail(None);
         }
-        let text_len = self
-            .last
-            .iter()
-            .rev()
-            .take_while(|byte| is_text(**byte))
-            .count();
+        let text_len = self.last.iter().rev().take_while(|byte| is_text(**byte)).count();
         let shown_len = text_len.min(SHOWN_CHARS_MAX);
-        let text = self
-            .last
-            .get(self.last.len().saturating_sub(shown_len)..)
-            .unwrap_or_default();
+        let text = self.last.get(self.last.len().saturating_sub(shown_len)..).unwrap_or_default();
         Tail((text.len() >= TAIL_LEN_BYTES_MIN).then(|| printable(text)))
     }
 

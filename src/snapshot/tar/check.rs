@@ -48,64 +48,39 @@ struct Meta {
 
 /// Reads `meta.json` and compares its size with `state.bin`.
 pub(super) fn check_meta(meta: &[u8], state_len_bytes: u64) -> Result<RaftMeta, TarError> {
-    let meta: Meta = serde_json::from_slice(meta)
-        .map_err(|error| TarError::Meta(JsonFault(error.to_string())))?;
+    let meta: Meta = serde_json::from_slice(meta).map_err(|error| TarError::Meta(JsonFault(error.to_string())))?;
     if meta.len_bytes != state_len_bytes {
-        return Err(TarError::Size {
-            state_len_bytes,
-            meta_len_bytes: meta.len_bytes,
-        });
+        return Err(TarError::Size { state_len_bytes, meta_len_bytes: meta.len_bytes });
     }
-    Ok(RaftMeta {
-        version: meta.version,
-        id: meta.id,
-        index: meta.index,
-        term: meta.term,
-    })
+    Ok(RaftMeta { version: meta.version, id: meta.id, index: meta.index, term: meta.term })
 }
 
 /// Checks that `SHA256SUMS` covers exactly `meta.json` and `state.bin`, with these hashes.
 pub(super) fn check_sums(sums: &[u8], meta: &[u8; 32], state: &[u8; 32]) -> Result<(), TarError> {
     let text = std::str::from_utf8(sums).map_err(|_| TarError::Sums { reason: "not text" })?;
-    let lines = text.strip_suffix('\n').ok_or(TarError::Sums {
-        reason: "does not end with a newline",
-    })?;
+    let lines = text.strip_suffix('\n').ok_or(TarError::Sums { reason: "does not end with a newline" })?;
     let (mut meta_seen, mut state_seen) = (false, false);
     for line in lines.split('\n') {
-        let (hash, name) = line.split_once("  ").ok_or(TarError::Sums {
-            reason: "a malformed line",
-        })?;
+        let (hash, name) = line.split_once("  ").ok_or(TarError::Sums { reason: "a malformed line" })?;
         let (seen, member, actual) = match name {
             "meta.json" => (&mut meta_seen, Member::Meta, meta),
             "state.bin" => (&mut state_seen, Member::State, state),
             _ => {
-                return Err(TarError::Sums {
-                    reason: "a line for another file",
-                });
+                return Err(TarError::Sums { reason: "a line for another file" });
             }
         };
         if std::mem::replace(seen, true) {
-            return Err(TarError::Sums {
-                reason: "two lines for one file",
-            });
+            return Err(TarError::Sums { reason: "two lines for one file" });
         }
-        let expected = hash_from_hex(hash).ok_or(TarError::Sums {
-            reason: "a malformed hash",
-        })?;
+        let expected = hash_from_hex(hash).ok_or(TarError::Sums { reason: "a malformed hash" })?;
         if expected != *actual {
-            return Err(TarError::Hash {
-                member: member.name(),
-            });
+            return Err(TarError::Hash { member: member.name() });
         }
     }
     match (meta_seen, state_seen) {
         (true, true) => Ok(()),
-        (false, _) => Err(TarError::Sums {
-            reason: "no line for meta.json",
-        }),
-        (true, false) => Err(TarError::Sums {
-            reason: "no line for state.bin",
-        }),
+        (false, _) => Err(TarError::Sums { reason: "no line for meta.json" }),
+        (true, false) => Err(TarError::Sums { reason: "no line for state.bin" }),
     }
 }
 

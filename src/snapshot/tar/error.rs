@@ -94,12 +94,10 @@ impl TarError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Failed => None,
-            Self::Unknown { .. } => Some(
-                "if it is no snapshot of Vault, Consul or Nomad, pass --raw to store it as it is",
-            ),
-            _ => Some(
-                "the snapshot is incomplete or damaged: take it again, and look into the server's log",
-            ),
+            Self::Unknown { .. } => {
+                Some("if it is no snapshot of Vault, Consul or Nomad, pass --raw to store it as it is")
+            }
+            _ => Some("the snapshot is incomplete or damaged: take it again, and look into the server's log"),
         }
     }
 }

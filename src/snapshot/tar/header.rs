@@ -56,11 +56,7 @@ impl Header {
             return Err("a name with a path prefix");
         }
         let len_bytes = number(field(block, LEN)).ok_or("the size is no number")?;
-        Ok(Self {
-            name: until_nul(field(block, NAME)).to_vec(),
-            kind,
-            len_bytes,
-        })
+        Ok(Self { name: until_nul(field(block, NAME)).to_vec(), kind, len_bytes })
     }
 }
 
@@ -82,17 +78,12 @@ fn checksum(block: &[u8; BLOCK_LEN_BYTES]) -> u64 {
 /// Octal digits, then only spaces and zeros; spaces in front are allowed.
 fn octal(bytes: &[u8]) -> Option<u64> {
     let bytes = bytes.trim_ascii_start();
-    let digits_len = bytes
-        .iter()
-        .take_while(|byte| matches!(byte, b'0'..=b'7'))
-        .count();
+    let digits_len = bytes.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
     let (digits, rest) = bytes.split_at_checked(digits_len)?;
     if digits.is_empty() || rest.iter().any(|byte| !matches!(byte, 0 | b' ')) {
         return None;
     }
-    digits.iter().try_fold(0u64, |value, digit| {
-        value.checked_mul(8)?.checked_add(u64::from(digit - b'0'))
-    })
+    digits.iter().try_fold(0u64, |value, digit| value.checked_mul(8)?.checked_add(u64::from(digit - b'0')))
 }
 
 /// Octal, or GNU's base 256: the first bit set, then a big-endian number, here never a negative one.
@@ -102,9 +93,7 @@ fn number(bytes: &[u8]) -> Option<u64> {
             if *first != 0x80 {
                 return None;
             }
-            rest.iter().try_fold(0u64, |value, byte| {
-                value.checked_mul(256)?.checked_add(u64::from(*byte))
-            })
+            rest.iter().try_fold(0u64, |value, byte| value.checked_mul(256)?.checked_add(u64::from(*byte)))
         }
         _ => octal(bytes),
     }

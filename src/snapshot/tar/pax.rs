@@ -36,9 +36,7 @@ fn record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let digits_len = bytes.iter().position(|byte| *byte == b' ')?;
     let record_len = usize::try_from(decimal(bytes.get(..digits_len)?)?).ok()?;
     let (record, rest) = bytes.split_at_checked(record_len)?;
-    let pair = record
-        .get(digits_len.checked_add(1)?..)?
-        .strip_suffix(b"\n")?;
+    let pair = record.get(digits_len.checked_add(1)?..)?.strip_suffix(b"\n")?;
     let equals = pair.iter().position(|byte| *byte == b'=')?;
     let (key, value) = pair.split_at_checked(equals)?;
     Some((key, value.get(1..)?, rest))
