@@ -201,6 +201,36 @@ async fn a_killed_writer_leaves_only_whole_objects() {
     put(&store, "packs/after").await.expect("put");
 }
 
+/// A mounted file system, unmounted when dropped.
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+#[ignore = "mounts a small tmpfs, for which it has to be root"]
+async fn a_full_disk_is_named_and_nothing_half_is_left() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let mut mount = std::process::Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+    let status = mount.arg(dir.path()).status().expect("mount");
+    assert!(status.success(), "mount needs root");
+    let _mounted = Mounted(dir.path().to_owned());
+
+    let store = store(dir.path());
+    let half = Bytes::from(vec![1; 600 << 10]);
+    store.put_if_absent("packs/a", half.clone()).await.expect("put");
+    let error = store.put_if_absent("packs/b", half.clone()).await.expect_err("full");
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    assert!(error.hint().is_some());
+    assert_eq!(store.list("").await.expect("list").len(), 1);
+    store.delete("packs/a").await.expect("delete");
+    store.put_if_absent("packs/b", half).await.expect("put");
+}
+
 #[tokio::test]
 async fn opening_makes_nothing() {
     let dir = tempfile::tempdir().expect("temporary folder");

@@ -247,6 +247,21 @@ async fn https_to_something_else_is_unreachable() {
 }
 
 #[tokio::test]
+async fn https_with_an_authority_of_its_own_needs_the_ca_bundle() {
+    let server = S3Server::start_tls();
+    let trusting = StoreOptions { ca_bundle: Some(S3Server::authority()), ..server.options() };
+    let store = connect(&server, &trusting).await;
+    let put = store.put_if_absent("a", Bytes::from(vec![3; 3 << 20]));
+    assert_eq!(put.await.expect("put"), Put::Created);
+    assert_eq!(store.get("a", 3 << 20).await.expect("get").len(), 3 << 20);
+
+    let store = connect(&server, &server.options()).await;
+    let error = store.get("a", 3 << 20).await.expect_err("not trusted");
+    assert!(!error.is_transient(), "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("AWS_CA_BUNDLE")), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_ca_bundle_that_is_none_is_refused_when_the_store_is_opened() {
     let server = S3Server::start();
     let dir = tempfile::tempdir().expect("temporary folder");

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,10 +18,13 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 pub const ACCESS_KEY_ID: &str = "AKTESTTESTTESTTEST00";
 pub const SECRET_ACCESS_KEY: &str = "test-secret";
@@ -75,6 +79,7 @@ struct State {
 pub struct S3Server {
     pub root: tempfile::TempDir,
     addr: SocketAddr,
+    is_tls: bool,
     state: Arc<State>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
 }
@@ -82,6 +87,21 @@ pub struct S3Server {
 impl S3Server {
     /// Starts a server with one empty bucket.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same behind TLS, with a certificate that only `authority()` vouches for.
+    pub fn start_tls() -> Self {
+        Self::start_with(Some(acceptor()))
+    }
+
+    /// The file of the authority that `start_tls` needs to be trusted.
+    pub fn authority() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls/authority.pem")
+    }
+
+    fn start_with(tls: Option<TlsAcceptor>) -> Self {
+        let is_tls = tls.is_some();
         let root = tempfile::tempdir().expect("temporary folder");
         std::fs::create_dir(root.path().join(BUCKET)).expect("bucket");
         let files = s3s_fs::FileSystem::new(root.path()).expect("s3s-fs");
@@ -100,17 +120,18 @@ impl S3Server {
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).expect("listener");
                 tokio::select! {
-                    () = serve(listener, service, shared) => {}
+                    () = serve(listener, service, tls, shared) => {}
                     _ = stopped => {}
                 }
             });
         });
         let stop = Some(stop);
-        Self { root, addr, state, stop }
+        Self { root, addr, is_tls, state, stop }
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.addr)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.addr)
     }
 
     /// The repository's URL in it.
@@ -192,10 +213,35 @@ pub fn quick() -> Patience {
     }
 }
 
-async fn serve(listener: TcpListener, service: S3Service, state: Arc<State>) {
+fn acceptor() -> TlsAcceptor {
+    let chain = CertificateDer::pem_slice_iter(include_bytes!("tls/server.pem"));
+    let chain = chain.collect::<Result<_, _>>().expect("certificate");
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key.pem")).expect("key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("certificate and key");
+    Arc::new(config).into()
+}
+
+async fn serve(listener: TcpListener, service: S3Service, tls: Option<TlsAcceptor>, state: Arc<State>) {
     while let Ok((socket, _)) = listener.accept().await {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        tokio::spawn(pump(socket, far, Arc::clone(&state)));
+        let (shared, tls) = (Arc::clone(&state), tls.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => pump(socket, far, shared).await,
+                Some(tls) => {
+                    // A client that does not trust us hangs up.
+                    if let Ok(socket) = tls.accept(socket).await {
+                        pump(socket, far, shared).await;
+                    }
+                }
+            }
+        });
         let (service, state) = (service.clone(), Arc::clone(&state));
         tokio::spawn(async move {
             let answer = service_fn(move |request| answer(request, service.clone(), Arc::clone(&state)));
@@ -206,8 +252,8 @@ async fn serve(listener: TcpListener, service: S3Service, state: Arc<State>) {
 }
 
 /// Carries bytes between the socket and the server, at most as fast as allowed.
-async fn pump(socket: TcpStream, far: tokio::io::DuplexStream, state: Arc<State>) {
-    let (socket_in, socket_out) = socket.into_split();
+async fn pump(socket: impl AsyncRead + AsyncWrite, far: tokio::io::DuplexStream, state: Arc<State>) {
+    let (socket_in, socket_out) = tokio::io::split(socket);
     let (far_in, far_out) = tokio::io::split(far);
     tokio::join!(carry(socket_in, far_out, &state), carry(far_in, socket_out, &state));
 }

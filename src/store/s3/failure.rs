@@ -21,6 +21,7 @@ const HINT_KEYS: &str = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or t
 const HINT_RIGHTS: &str = "check that the key may do this in this bucket and under this prefix";
 const HINT_REGION: &str = "the bucket is elsewhere: check AWS_REGION and the endpoint";
 const HINT_BUCKET: &str = "create the bucket first, or correct its name in the URL";
+const HINT_NETWORK: &str = "check the network, and that the endpoint is the right one";
 const HINT_TRUST: &str = "name the authority's certificate in AWS_CA_BUNDLE";
 
 impl From<opendal::Error> for Failure {
@@ -117,6 +118,12 @@ impl Failure {
             }
             Self::Fault(Fault::TooLong(_)) => StoreError::TooLong { at, len_max_bytes },
             Self::Fault(fault @ Fault::Refused(_)) if !transient => refused(at, fault),
+            Self::Fault(fault @ Fault::Connect(_)) if !transient => StoreError::Other {
+                at,
+                reason: "the server's certificate is not trusted",
+                hint: Some(HINT_TRUST),
+                source: Some(fault.into()),
+            },
             Self::Fault(fault) => {
                 StoreError::Unreachable { at, attempts, hint: unreachable_hint(&fault), source: fault.into() }
             }
@@ -131,8 +138,7 @@ fn is_distrust(why: &str) -> bool {
 
 fn unreachable_hint(fault: &Fault) -> Option<&'static str> {
     match fault {
-        Fault::Connect(why) if is_distrust(why) => Some(HINT_TRUST),
-        Fault::Connect(_) => Some("check the network, and that the endpoint is the right one"),
+        Fault::Connect(_) => Some(HINT_NETWORK),
         _ => None,
     }
 }
