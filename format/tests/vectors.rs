@@ -128,6 +128,7 @@ fn run(vector: &Vector) -> Outcome {
             assert_eq!(file(), generate::all()[0].1.clone().unwrap());
             Ok(Value::Null)
         }
+        "blake3" => Ok(blake3_value(text().parse().unwrap())),
         "source-name" => text().parse::<SourceName>().map(|n| json!(n.as_str())),
         "key-label" => text().parse::<Label>().map(|n| json!(n.as_str())),
         "time" => text().parse::<UnixTime>().map(|t| json!(t.unix_s())),
@@ -174,6 +175,23 @@ fn open_manifest(name: &str, bytes: &[u8]) -> Result<Manifest, FormatError> {
     let manifest = Manifest::from_envelope(&key, &name, bytes)?;
     assert_eq!(manifest.to_envelope(&key).unwrap(), bytes, "written otherwise");
     Ok(manifest)
+}
+
+/// hash, keyed_hash and derive_key, 131 bytes of each, of 0, 1, … 250, 0, …; key and context as in BLAKE3's own
+/// `test_vectors.json`.
+fn blake3_value(len: usize) -> Value {
+    let input: Vec<u8> = (0..=250).cycle().take(len).collect();
+    let hashers = [
+        blake3::Hasher::new(),
+        blake3::Hasher::new_keyed(b"whats the Elvish word for friend"),
+        blake3::Hasher::new_derive_key("BLAKE3 2019-12-27 16:29:52 test vectors context"),
+    ];
+    let digest = |mut hasher: blake3::Hasher| {
+        let mut out = [0; 131];
+        hasher.update(&input).finalize_xof().fill(&mut out);
+        hex(&out)
+    };
+    json!(hashers.map(digest))
 }
 
 /// A list of extents has no public decoder of its own: it is put into a manifest.

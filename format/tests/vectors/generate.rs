@@ -17,7 +17,7 @@ pub fn all() -> Vec<(Vector, Option<Vec<u8>>)> {
         Vector { file: Some("derive.txt".into()), ..Vector::new("derive", "derive", "ok") },
         Some(derive_text().into_bytes()),
     )];
-    let inline = [names(), key_texts(), codec(), padme(), extents()].concat();
+    let inline = [blake3_itself(), names(), key_texts(), codec(), padme(), extents()].concat();
     out.extend(inline.into_iter().map(|vector| (vector, None)));
     for (mut vector, content) in [envelopes(), manifests(), indexes(), packs()].concat() {
         vector.file = Some(format!("{}/{}.bin", vector.kind, vector.name));
@@ -34,6 +34,20 @@ fn derive_text() -> String {
 
 fn text(kind: &str, name: &str, expect: &str, text: impl Into<String>) -> Vector {
     Vector { text: Some(text.into()), ..Vector::new(kind, name, expect) }
+}
+
+/// The lengths of BLAKE3's own test vectors, and some above the 4 MiB that restore.py hashes at a time.
+fn blake3_itself() -> Vec<Vector> {
+    let official = [
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025, 2048, 2049, 3072, 3073, 4096, 4097,
+        5120, 5121, 6144, 6145, 7168, 7169, 8192, 8193, 16_384, 31_744, 102_400,
+    ];
+    let large: [usize; 3] = [4 << 20, (4 << 20) + 1, (8 << 20) + 3073];
+    let vector = |len: usize| Vector {
+        value: Some(super::blake3_value(len)),
+        ..text("blake3", &len.to_string(), "ok", len.to_string())
+    };
+    official.into_iter().chain(large).map(vector).collect()
 }
 
 fn names() -> Vec<Vector> {
