@@ -65,7 +65,8 @@ fn a_manifest_under_another_name_is_refused() {
 
 #[test]
 fn manifests_that_contradict_themselves_are_refused() {
-    let changes: [(&str, fn(&mut Manifest)); 18] = [
+    type Change = fn(&mut Manifest);
+    let changes: [(&str, Change); 18] = [
         ("stream longer than its extents", |m| m.stream.len_bytes += 1),
         ("extent outside its pack", |m| m.packs[1].plaintext_len_bytes = 449),
         ("extent of no pack", |m| m.extents[1].pack = 2),
