@@ -1,2 +1,6 @@
-//! x
-fn main(){}
+//! All tests that need no unit's inside, in one binary.
+
+mod join;
+mod normalise;
+mod records;
+mod support;

@@ -243,6 +243,11 @@ impl Splitter {
     }
 }
 
+/// The key of a whole Vault entry.
+pub fn vault_key(record: &[u8]) -> Option<&[u8]> {
+    Entry::parse_start(record).map(|entry| entry.key)
+}
+
 /// Judges a header map by its bytes.
 fn service(header: &[u8]) -> Service {
     match header {
