@@ -172,6 +172,7 @@ impl Sorter {
 
 impl Visitor for Sorter {
     type Error = Unsuitable;
+    const SORTS: bool = true;
 
     #[inline]
     fn mark(&self) -> u32 {
