@@ -1,5 +1,8 @@
 //! All integration tests, in one binary.
 
+mod join;
+mod normalise;
+mod records;
 mod store;
 mod support;
 mod unwrap;

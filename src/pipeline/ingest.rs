@@ -1,5 +1,6 @@
 //! From the stream to chunks, extents and notes: hash, walk the tar, cut at records, put map order aside, pack.
 
+use super::join::{self, Joiner};
 use super::normalise::Normaliser;
 use super::packer::{NewPack, Packer, PackerCounts};
 use super::regions::Regions;
@@ -75,6 +76,7 @@ pub struct Ingest<'k, F> {
     part: Part,
     records: Option<records::Splitter>,
     outcome: Option<(Option<Form>, records::Tally)>,
+    keys: &'k SourceKeys,
     chunks: Chunks<'k, F>,
 }
 
@@ -87,6 +89,7 @@ struct Chunks<'k, F> {
     notes: Vec<u8>,
     regions: Regions,
     joined: Vec<u8>,
+    joiner: Joiner,
     join_len_bytes: u32,
     full: F,
 }
@@ -104,6 +107,7 @@ impl<'k, F: FnMut(NewPack) -> Result<(), IngestError>> Ingest<'k, F> {
             notes: Vec::new(),
             regions: Regions::new(),
             joined: Vec::new(),
+            joiner: Joiner::new(options.keys.join.expose(), 0),
             join_len_bytes: 0,
             full,
         };
@@ -114,6 +118,7 @@ impl<'k, F: FnMut(NewPack) -> Result<(), IngestError>> Ingest<'k, F> {
             part: Part::Frame,
             records: None,
             outcome: None,
+            keys: options.keys,
             chunks,
         }
     }
@@ -147,7 +152,8 @@ impl<'k, F: FnMut(NewPack) -> Result<(), IngestError>> Ingest<'k, F> {
         if let (Part::State, Some(len)) = (part, walker.state_len_bytes()) {
             let mean = choose_mean(Some(self.chunks.splitter.mean_len_bytes()), Some(len));
             self.chunks.splitter.set_mean(mean);
-            self.chunks.join_len_bytes = super::join::target_len_bytes(len);
+            self.chunks.join_len_bytes = join::target_len(len);
+            self.chunks.joiner = Joiner::new(self.keys.join.expose(), self.chunks.join_len_bytes);
             self.records = Some(records::Splitter::new());
         }
         Ok(())
@@ -156,17 +162,15 @@ impl<'k, F: FnMut(NewPack) -> Result<(), IngestError>> Ingest<'k, F> {
     fn leave(&mut self) -> Result<(), IngestError> {
         if let Some(records) = self.records.take() {
             let chunks = &mut self.chunks;
-            self.outcome = Some(records.finish(&mut |piece| chunks.piece(piece, None))?);
+            self.outcome = Some(records.finish(&mut |piece| chunks.piece(piece))?);
         }
         self.chunks.flush()
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), IngestError> {
         let Some(mut records) = self.records.take() else { return self.chunks.opaque(bytes) };
-        let form = records.form();
         let chunks = &mut self.chunks;
-        // The form is known before the first record is handed on, but not to this closure while the splitter is lent.
-        records.push(bytes, &mut |piece| chunks.piece(piece, form))?;
+        records.push(bytes, &mut |piece| chunks.piece(piece))?;
         self.records = Some(records);
         Ok(())
     }
@@ -226,15 +230,18 @@ impl<F: FnMut(NewPack) -> Result<(), IngestError>> Chunks<'_, F> {
         self.split(bytes)
     }
 
-    fn piece(&mut self, piece: Piece<'_>, form: Option<Form>) -> Result<(), IngestError> {
+    fn piece(&mut self, piece: Piece<'_>) -> Result<(), IngestError> {
         match piece {
             Piece::Opaque(bytes) => self.opaque(bytes),
-            Piece::Record(record) => {
+            Piece::Record { form, bytes } => {
                 self.flush_split()?;
-                self.normalise(record, form);
-                self.record(record)
+                if self.place(bytes.len(), form) {
+                    self.normaliser.record(bytes);
+                    self.notes.append(self.normaliser.notes());
+                }
+                self.record(form, bytes)
             }
-            Piece::Part { bytes, first, last } => {
+            Piece::Part { form, bytes, first, last } => {
                 if first {
                     self.flush()?;
                 }
@@ -245,10 +252,10 @@ impl<F: FnMut(NewPack) -> Result<(), IngestError>> Chunks<'_, F> {
         }
     }
 
-    /// Whether the next record is one that the notes may tell of.
-    fn place(&mut self, len: usize, form: Option<Form>) -> bool {
+    /// Notes where the next record lies: in a region of records that the notes tell of, or outside.
+    fn place(&mut self, len: usize, form: Form) -> bool {
         let room = self.regions.has_room() && (self.notes.len() as u64) < NOTES_LEN_BYTES_MAX;
-        let normal = room && !matches!(form, Some(Form::Protobuf));
+        let normal = room && matches!(form, Form::Msgpack(_));
         if normal {
             self.regions.records(len as u64)
         } else {
@@ -257,21 +264,18 @@ impl<F: FnMut(NewPack) -> Result<(), IngestError>> Chunks<'_, F> {
         normal
     }
 
-    fn normalise(&mut self, record: &mut [u8], form: Option<Form>) {
-        if self.place(record.len(), form) {
-            self.normaliser.record(record);
-            self.notes.append(self.normaliser.notes());
-        }
-    }
-
-    fn record(&mut self, record: &[u8]) -> Result<(), IngestError> {
+    fn record(&mut self, form: Form, record: &[u8]) -> Result<(), IngestError> {
         if record.len() >= LONG_RECORD_LEN_BYTES {
             self.end_join()?;
             self.split(record)?;
             return self.flush_split();
         }
+        let cuts = self.joiner.record(form, record);
+        if cuts.before {
+            self.emit_joined()?;
+        }
         self.joined.extend_from_slice(record);
-        self.end_join()
+        if cuts.after { self.emit_joined() } else { Ok(()) }
     }
 
     fn split(&mut self, bytes: &[u8]) -> Result<(), IngestError> {
@@ -284,7 +288,13 @@ impl<F: FnMut(NewPack) -> Result<(), IngestError>> Chunks<'_, F> {
         splitter.flush(&mut |chunk| packer.chunk(chunk, extents, full))
     }
 
+    /// Something else than a whole short record follows.
     fn end_join(&mut self) -> Result<(), IngestError> {
+        self.joiner.interrupt();
+        self.emit_joined()
+    }
+
+    fn emit_joined(&mut self) -> Result<(), IngestError> {
         if self.joined.is_empty() {
             return Ok(());
         }

@@ -134,6 +134,9 @@ impl Scanner {
                 }
                 continue;
             }
+            if self.field.is_none() {
+                at = self.short_leaves(bytes, at);
+            }
             let Some(&byte) = bytes.get(at) else {
                 return Ok(None);
             };
@@ -146,6 +149,26 @@ impl Scanner {
                 return Ok(Some(at));
             }
         }
+    }
+
+    /// Skips leaves without a length field inside the innermost container, but not its last value.
+    #[inline]
+    fn short_leaves(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        let Some(values) = self.open.last_mut() else {
+            return at;
+        };
+        let mut left = *values;
+        while left > 1
+            && let Some(&byte) = bytes.get(at)
+            && let Form::Fixed(len) = form(byte)
+            && let end = at + 1 + usize::from(len)
+            && end <= bytes.len()
+        {
+            at = end;
+            left -= 1;
+        }
+        *values = left;
+        at
     }
 
     /// Takes the first byte of a value; true if the outermost value has ended with it.

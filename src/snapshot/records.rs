@@ -41,9 +41,16 @@ pub enum Piece<'b> {
     /// Bytes outside records: the header, or a state that has none (any more).
     Opaque(&'b [u8]),
     /// One whole record.
-    Record(&'b mut [u8]),
+    Record {
+        /// How the records of this state follow each other.
+        form: Form,
+        /// Its bytes, for the taker to change as it likes.
+        bytes: &'b mut [u8],
+    },
     /// Part of a record longer than [`RECORD_LEN_MAX`].
     Part {
+        /// How the records of this state follow each other.
+        form: Form,
         /// The bytes; never empty.
         bytes: &'b [u8],
         /// The record begins with them.
@@ -187,6 +194,8 @@ impl Splitter {
         last: bool,
         sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        // Only a state whose form is known has records.
+        let Some(form) = self.form else { return self.give_up(part, sink) };
         let first = self.long_len == 0;
         if first && self.begun.len() + part.len() <= RECORD_LEN_MAX {
             self.begun.extend_from_slice(part);
@@ -195,7 +204,7 @@ impl Splitter {
                     return self.give_up(&[], sink);
                 }
                 self.tally.record(self.form, &self.begun, self.begun.len() as u64);
-                sink(Piece::Record(&mut self.begun))?;
+                sink(Piece::Record { form, bytes: &mut self.begun })?;
                 self.begun.clear();
             }
             return Ok(());
@@ -205,11 +214,11 @@ impl Splitter {
             self.tally.begin_long(self.form, if self.begun.is_empty() { part } else { &self.begun });
         }
         if !self.begun.is_empty() {
-            sink(Piece::Part { bytes: &self.begun, first, last: false })?;
+            sink(Piece::Part { form, bytes: &self.begun, first, last: false })?;
             self.begun.clear();
-            sink(Piece::Part { bytes: part, first: false, last })?;
+            sink(Piece::Part { form, bytes: part, first: false, last })?;
         } else {
-            sink(Piece::Part { bytes: part, first, last })?;
+            sink(Piece::Part { form, bytes: part, first, last })?;
         }
         if last {
             self.tally.end_long(std::mem::take(&mut self.long_len));
@@ -229,6 +238,11 @@ impl Splitter {
         self.begun.clear();
         Ok(())
     }
+}
+
+/// The key of a whole Vault entry.
+pub fn vault_key(record: &[u8]) -> Option<&[u8]> {
+    Entry::parse_start(record).map(|entry| entry.key)
 }
 
 /// Judges a header map by its bytes.

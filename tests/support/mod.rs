@@ -1,4 +1,6 @@
-//! Stand-ins for the servers and stores that hah-vault talks to.
+//! What several tests need, and stand-ins for the servers and stores that hah-vault talks to.
 
 pub mod fault_store;
+pub mod msgpack;
 pub mod s3_server;
+pub mod state;

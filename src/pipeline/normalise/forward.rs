@@ -172,6 +172,7 @@ impl Sorter {
 
 impl Visitor for Sorter {
     type Error = Unsuitable;
+    const SORTS: bool = true;
 
     #[inline]
     fn mark(&self) -> u32 {
@@ -191,7 +192,7 @@ impl Visitor for Sorter {
             self.reorder(record, &map);
             let at = self.orders.len();
             self.orders.resize(at + map.entries.len(), 0);
-            for (place, &written) in (0..).zip(&self.by_key) {
+            for (place, &written) in (0..entries).zip(&self.by_key) {
                 if let Some(order) = self.orders.get_mut(at + usize::from(written)) {
                     *order = place;
                 }

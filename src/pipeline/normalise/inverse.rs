@@ -140,6 +140,7 @@ impl<R: BufRead> Restorer<R> {
 
 impl<R: BufRead> Visitor for Restorer<R> {
     type Error = NotesError;
+    const SORTS: bool = false;
 
     #[inline]
     fn map_ended(&mut self, record: &mut [u8], map: MapEnd<'_>) -> Result<(), NotesError> {

@@ -23,6 +23,14 @@ impl Entry {
     pub(super) fn sort_key<'r>(&self, record: &'r [u8]) -> (&'r [u8], &'r [u8]) {
         (span(record, self.text_at, self.value_at), span(record, self.key_at, self.value_at))
     }
+
+    /// Whether its key is the smaller one.
+    #[inline]
+    fn is_before(&self, other: &Self, record: &[u8]) -> bool {
+        let (text, other_text) = (record.get(self.text_at as usize), record.get(other.text_at as usize));
+        let both = self.text_at < self.value_at && other.text_at < other.value_at;
+        if both && text != other_text { text < other_text } else { self.sort_key(record) < other.sort_key(record) }
+    }
 }
 
 impl Entry {
@@ -54,7 +62,10 @@ impl MapEnd<'_> {
 /// Who is told of the maps, each after the maps inside it. It may reorder the bytes of the entries.
 pub(super) trait Visitor {
     type Error: From<Unsuitable>;
+    /// It wants to know whether maps are sorted.
+    const SORTS: bool;
 
+    /// A number for the entry that begins.
     fn mark(&self) -> u32 {
         0
     }
@@ -78,10 +89,17 @@ pub(super) struct Walker {
 struct Open {
     /// Values (array) or entries (map) still to come, the current one included.
     left: u32,
+    map: bool,
     /// Where a map's entries begin in [`Walker::entries`].
-    entries_at: Option<u32>,
+    entries_at: u32,
     keys_hash: u64,
     sorted: bool,
+}
+
+impl Open {
+    fn new(left: u32, map: bool, entries_at: u32) -> Self {
+        Self { left, map, entries_at, keys_hash: 0, sorted: true }
+    }
 }
 
 #[inline]
@@ -94,68 +112,63 @@ impl Walker {
     pub(super) fn walk<V: Visitor>(&mut self, record: &mut [u8], visitor: &mut V) -> Result<(), V::Error> {
         self.open.clear();
         self.entries.clear();
+        let mut top = Open::new(1, false, 0);
         let mut at = 1;
         loop {
             let head = Head::read(record, at)?;
             at = head.end_at;
-            if self.enter(&head)? {
-                at = self.map_key(record, at, visitor)?;
-                continue;
-            }
             if head.count > 0 {
+                at = self.enter(record, &head, &mut top, visitor)?;
                 continue;
             }
-            match self.value_ended(record, at, visitor)? {
-                Some(next) => at = next,
-                None if at == record.len() => return Ok(()),
-                None => return Err(Unsuitable.into()),
+            // A value has ended, and perhaps what is around it.
+            loop {
+                top.left -= 1;
+                if top.map
+                    && let Some(entry) = self.entries.last_mut()
+                {
+                    entry.end_at = index(at)?;
+                }
+                if top.left > 0 {
+                    break;
+                }
+                self.close(record, &top, visitor)?;
+                match self.open.pop() {
+                    Some(outer) => top = outer,
+                    None if at == record.len() => return Ok(()),
+                    None => return Err(Unsuitable.into()),
+                }
+            }
+            if top.map {
+                at = self.map_key(record, at, &mut top, visitor)?;
             }
         }
     }
 
-    /// Opens a container that is not empty; true for a map.
-    #[inline]
-    fn enter(&mut self, head: &Head) -> Result<bool, Unsuitable> {
-        if head.count == 0 {
-            return Ok(false);
-        }
+    /// Opens a container that is not empty; gives where its first value begins.
+    fn enter<V: Visitor>(
+        &mut self,
+        record: &[u8],
+        head: &Head,
+        top: &mut Open,
+        visitor: &V,
+    ) -> Result<usize, Unsuitable> {
+        // The stack also holds what stands for the record itself.
         if self.open.len() == DEPTH_MAX || (head.map && head.count as usize > ENTRIES_MAX) {
             return Err(Unsuitable);
         }
-        let entries_at = if head.map { Some(index(self.entries.len())?) } else { None };
-        self.open.push(Open { left: head.count, entries_at, keys_hash: 0, sorted: true });
-        Ok(head.map)
-    }
-
-    /// Counts the value that ended at `at` in what is open around it. `None`: nothing is.
-    #[inline]
-    fn value_ended<V: Visitor>(
-        &mut self,
-        record: &mut [u8],
-        at: usize,
-        visitor: &mut V,
-    ) -> Result<Option<usize>, V::Error> {
-        while let Some(open) = self.open.last_mut() {
-            open.left -= 1;
-            let (left, is_map) = (open.left, open.entries_at.is_some());
-            if is_map && let Some(entry) = self.entries.last_mut() {
-                entry.end_at = index(at)?;
-            }
-            if left > 0 {
-                return if is_map { self.map_key(record, at, visitor).map(Some) } else { Ok(Some(at)) };
-            }
-            self.close(record, visitor)?;
-        }
-        Ok(None)
+        let new = Open::new(head.count, head.map, index(self.entries.len())?);
+        self.open.push(std::mem::replace(top, new));
+        if head.map { self.map_key(record, head.end_at, top, visitor) } else { Ok(head.end_at) }
     }
 
     #[inline]
-    fn close<V: Visitor>(&mut self, record: &mut [u8], visitor: &mut V) -> Result<(), V::Error> {
-        if let Some(Open { entries_at: Some(entries_at), keys_hash, sorted, .. }) = self.open.pop() {
-            let entries_at = entries_at as usize;
+    fn close<V: Visitor>(&mut self, record: &mut [u8], top: &Open, visitor: &mut V) -> Result<(), V::Error> {
+        if top.map {
+            let entries_at = top.entries_at as usize;
             let entries = self.entries.get(entries_at..).unwrap_or_default();
             if entries.len() > 1 {
-                visitor.map_ended(record, MapEnd { entries, keys_hash, sorted })?;
+                visitor.map_ended(record, MapEnd { entries, keys_hash: top.keys_hash, sorted: top.sorted })?;
             }
             self.entries.truncate(entries_at);
         }
@@ -164,10 +177,16 @@ impl Walker {
 
     /// Reads the key at `at` of the innermost map; gives where its value begins.
     #[inline]
-    fn map_key<V: Visitor>(&mut self, record: &[u8], at: usize, visitor: &V) -> Result<usize, V::Error> {
+    fn map_key<V: Visitor>(
+        &mut self,
+        record: &[u8],
+        at: usize,
+        top: &mut Open,
+        visitor: &V,
+    ) -> Result<usize, Unsuitable> {
         let head = Head::read(record, at)?;
         if !head.key {
-            return Err(Unsuitable.into());
+            return Err(Unsuitable);
         }
         let entry = Entry {
             key_at: index(at)?,
@@ -176,15 +195,13 @@ impl Walker {
             end_at: index(head.end_at)?,
             mark: visitor.mark(),
         };
-        if let Some(open) = self.open.last_mut() {
-            open.keys_hash = open.keys_hash.wrapping_add(key_hash(span(record, entry.key_at, entry.value_at)));
-            let first = open.entries_at == index(self.entries.len()).ok();
-            if open.sorted
-                && !first
-                && let Some(before) = self.entries.last()
-            {
-                open.sorted = before.sort_key(record) < entry.sort_key(record);
-            }
+        top.keys_hash = top.keys_hash.wrapping_add(key_hash(record, at, head.end_at));
+        if V::SORTS
+            && top.sorted
+            && self.entries.len() > top.entries_at as usize
+            && let Some(before) = self.entries.last()
+        {
+            top.sorted = before.is_before(&entry, record);
         }
         self.entries.push(entry);
         Ok(head.end_at)
@@ -213,7 +230,8 @@ impl Head {
     fn read(record: &[u8], at: usize) -> Result<Self, Unsuitable> {
         let &first = record.get(at).ok_or(Unsuitable)?;
         let after = at + 1;
-        let head = match msgpack::form(first) {
+        let form = msgpack::form(first);
+        let head = match form {
             Form::Fixed(len) => {
                 let text_at = if first & 0xe0 == 0xa0 { after } else { at };
                 let key = !matches!(first, 0xd4..=0xd8);
@@ -248,15 +266,28 @@ fn field(record: &[u8], at: usize, width: u8) -> Result<(u32, usize), Unsuitable
     Ok((bytes.iter().fold(0, |value, &byte| value << 8 | u32::from(byte)), end_at))
 }
 
-/// Hash of one encoded key: `format/transform-notes.md`, section 4.
+/// Hash of the encoded key at `from..to`: `format/transform-notes.md`, section 4.
 #[inline]
-pub(super) fn key_hash(key: &[u8]) -> u64 {
-    let (words, tail) = key.as_chunks::<8>();
-    let mut hash = words.iter().fold(key.len() as u64, |hash, &word| mix(hash, u64::from_le_bytes(word)));
-    if !tail.is_empty() {
-        hash = mix(hash, tail.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)));
+fn key_hash(record: &[u8], from: usize, to: usize) -> u64 {
+    let mut hash = (to - from) as u64;
+    let mut at = from;
+    while at < to {
+        hash = mix(hash, word(record, at, to));
+        at += 8;
     }
     hash
+}
+
+/// The little-endian word at `from`, zeros from `to` on.
+#[inline]
+fn word(record: &[u8], from: usize, to: usize) -> u64 {
+    let rest = record.get(from..).unwrap_or_default();
+    let len = to - from;
+    match rest.first_chunk() {
+        Some(&word) if len >= 8 => u64::from_le_bytes(word),
+        Some(&word) => u64::from_le_bytes(word) & ((1 << (8 * len)) - 1),
+        None => rest.iter().take(len).rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
 }
 
 #[inline]

@@ -23,7 +23,7 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 /// Whether a state begins with an entry, as far as `start` shows it.
 ///
-/// No msgpack state does: of Consul's header the third byte is a letter, of Nomad's first record the second one is no 0x0a.
+/// No msgpack state does: Consul's begins with 81 a9 and a letter, Nomad's with 80, a type and a value that is no bare 10.
 pub(super) fn begins_with_entry(start: &[u8]) -> bool {
     let Some((len, body)) = varint(start) else {
         return false;
@@ -36,13 +36,19 @@ pub(super) fn begins_with_entry(start: &[u8]) -> bool {
     };
     let header_len = (body.len() - key.len()) as u64;
     let shown = key.get(..usize::try_from(key_len).unwrap_or(usize::MAX)).unwrap_or(key);
-    key_len > 0 && header_len + key_len <= len && len <= ENTRY_LEN_MAX && shown.iter().all(|&byte| byte >= 0x20)
+    key_len > 0 && header_len + key_len <= len && len <= ENTRY_LEN_MAX && is_text(shown)
+}
+
+/// UTF-8 without control characters; the last character may be cut off.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_utf8 = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+    is_utf8 && !bytes.iter().any(u8::is_ascii_control)
 }
 
 /// One whole entry, or the start of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry<'b> {
-    pub(crate) key: &'b [u8],
+pub(super) struct Entry<'b> {
+    pub(super) key: &'b [u8],
 }
 
 impl<'b> Entry<'b> {
@@ -60,7 +66,7 @@ impl<'b> Entry<'b> {
     }
 
     /// Parses as far as the key, which must be there as a whole.
-    pub(crate) fn parse_start(record: &'b [u8]) -> Option<Self> {
+    pub(super) fn parse_start(record: &'b [u8]) -> Option<Self> {
         Self::split_key(record).map(|(entry, _)| entry)
     }
 
