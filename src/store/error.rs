@@ -49,11 +49,7 @@ impl fmt::Display for Operation {
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            operation,
-            key,
-            store,
-        } = self;
+        let Self { operation, key, store } = self;
         match (operation, key.is_empty()) {
             (_, true) => write!(f, "cannot {operation} in {store}"),
             (Operation::Put, _) => write!(f, "cannot put {key} into {store}"),
@@ -169,9 +165,7 @@ impl StoreError {
             | Self::Unreachable { hint, .. }
             | Self::Invalid { hint, .. }
             | Self::Other { hint, .. } => *hint,
-            Self::Timeout { .. } => {
-                Some("check the network, and that the endpoint is the right one")
-            }
+            Self::Timeout { .. } => Some("check the network, and that the endpoint is the right one"),
             Self::Full { .. } => Some("free some space, or let gc drop old backups"),
             Self::Unsupported { .. } => Some(
                 "use a store with conditional writes: a local folder, AWS S3, Cloudflare R2, MinIO, Garage or Ceph in a recent version",

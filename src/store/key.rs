@@ -13,10 +13,7 @@ pub(super) fn check_key(key: &str) -> Result<(), StoreError> {
     if is_key(key) {
         return Ok(());
     }
-    Err(StoreError::Invalid {
-        what: format!("not a valid object key: {key:?}"),
-        hint: None,
-    })
+    Err(StoreError::Invalid { what: format!("not a valid object key: {key:?}"), hint: None })
 }
 
 /// A prefix is empty, or a key and a slash.
@@ -24,10 +21,7 @@ pub(super) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
     if prefix.is_empty() || prefix.strip_suffix('/').is_some_and(is_key) {
         return Ok(());
     }
-    Err(StoreError::Invalid {
-        what: format!("not a valid key prefix: {prefix:?}"),
-        hint: None,
-    })
+    Err(StoreError::Invalid { what: format!("not a valid key prefix: {prefix:?}"), hint: None })
 }
 
 pub(super) fn is_key(key: &str) -> bool {

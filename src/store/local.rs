@@ -49,15 +49,13 @@ impl LocalStore {
     /// [`StoreError::Invalid`] when the path is empty or something else than a folder is there.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let invalid = |what: String| StoreError::Invalid { what, hint: None };
-        let root = std::path::absolute(path)
-            .map_err(|error| invalid(format!("not a usable path: {path:?}: {error}")))?;
+        let root =
+            std::path::absolute(path).map_err(|error| invalid(format!("not a usable path: {path:?}: {error}")))?;
         if fs::metadata(&root).is_ok_and(|found| !found.is_dir()) {
             return Err(invalid(format!("not a folder: {}", root.display())));
         }
         let swept = AtomicBool::new(false);
-        Ok(Self {
-            folder: Arc::new(Folder { root, swept }),
-        })
+        Ok(Self { folder: Arc::new(Folder { root, swept }) })
     }
 
     /// Runs file operations on a thread that may block. When the caller goes away they still run to their end, so that
@@ -70,11 +68,7 @@ impl LocalStore {
     ) -> Result<T, StoreError> {
         let folder = Arc::clone(&self.folder);
         let done = tokio::task::spawn_blocking(move || work(&folder)).await;
-        let at = At {
-            operation,
-            key: key.to_owned(),
-            store: self.describe(),
-        };
+        let at = At { operation, key: key.to_owned(), store: self.describe() };
         match done {
             Ok(result) => result.map_err(|failure| failure.at(at)),
             Err(panic) => Err(Failure::Io(io::Error::other(panic)).at(at)),
@@ -124,8 +118,7 @@ impl Store for LocalStore {
     }
 
     async fn now(&self) -> Result<StoreTime, StoreError> {
-        self.run(Operation::Now, "", |folder| Ok(folder.now()?.into()))
-            .await
+        self.run(Operation::Now, "", |folder| Ok(folder.now()?.into())).await
     }
 }
 
@@ -136,11 +129,7 @@ impl Folder {
         if let Some(found) = look(&path)? {
             // Whoever made it may have crashed before its name was durable.
             sync_folder(parent)?;
-            return if found.is_dir() {
-                Err(Failure::IsFolder)
-            } else {
-                Ok(Put::Existed)
-            };
+            return if found.is_dir() { Err(Failure::IsFolder) } else { Ok(Put::Existed) };
         }
         create_folders(parent)?;
         let mut temporary = self.temporary()?;
@@ -163,25 +152,16 @@ impl Folder {
             Err(error) => match error.error.kind() {
                 ErrorKind::AlreadyExists => Ok(None),
                 // What FAT, some FUSE and some network file systems answer to a hard link.
-                ErrorKind::Unsupported | ErrorKind::PermissionDenied => {
-                    self.name_under_lock(error.file, path)
-                }
+                ErrorKind::Unsupported | ErrorKind::PermissionDenied => self.name_under_lock(error.file, path),
                 _ => Err(error.error.into()),
             },
         }
     }
 
     /// The fall-back: all who write to this folder look and rename under one lock, so nothing is overwritten.
-    fn name_under_lock(
-        &self,
-        temporary: NamedTempFile,
-        path: &Path,
-    ) -> Result<Option<File>, Failure> {
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.root.join(key::TMP).join(LOCK_NAME))?;
+    fn name_under_lock(&self, temporary: NamedTempFile, path: &Path) -> Result<Option<File>, Failure> {
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(self.root.join(key::TMP).join(LOCK_NAME))?;
         lock.lock()?;
         if look(path)?.is_some() {
             return Ok(None);
@@ -202,9 +182,7 @@ impl Folder {
 
     fn get(&self, key: &str, len_max_bytes: u64) -> Result<Bytes, Failure> {
         let path = self.object_path(key)?;
-        let found = look(&path)?
-            .filter(Metadata::is_file)
-            .ok_or(Failure::NotFound)?;
+        let found = look(&path)?.filter(Metadata::is_file).ok_or(Failure::NotFound)?;
         if found.len() > len_max_bytes {
             return Err(Failure::TooLong { len_max_bytes });
         }
@@ -220,9 +198,7 @@ impl Folder {
 
     fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, Failure> {
         let found = look(&self.object_path(key)?)?.filter(Metadata::is_file);
-        Ok(found
-            .map(|found| meta(key.to_owned(), &found))
-            .transpose()?)
+        Ok(found.map(|found| meta(key.to_owned(), &found)).transpose()?)
     }
 
     fn delete(&self, key: &str) -> Result<(), Failure> {
@@ -243,10 +219,10 @@ impl Folder {
             return Err(Failure::Symlink);
         }
         while let Some(prefix) = folders.pop() {
-            self.list_folder(&prefix, &mut found, &mut folders)?;
-            if found.len() > len_max {
-                return Err(Failure::TooMany { len_max });
-            }
+            self.list_folder(&prefix, len_max, &mut found, &mut folders)?;
+        }
+        if found.len() > len_max {
+            return Err(Failure::TooMany { len_max });
         }
         found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(found)
@@ -256,6 +232,7 @@ impl Folder {
     fn list_folder(
         &self,
         prefix: &str,
+        len_max: usize,
         found: &mut Vec<ObjectMeta>,
         folders: &mut Vec<String>,
     ) -> Result<(), Failure> {
@@ -264,12 +241,11 @@ impl Folder {
             entries => entries?,
         };
         for entry in entries {
+            if found.len() + folders.len() > len_max {
+                return Err(Failure::TooMany { len_max });
+            }
             let entry = entry?;
-            let Some(key) = entry
-                .file_name()
-                .to_str()
-                .map(|name| format!("{prefix}{name}"))
-            else {
+            let Some(key) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
                 continue;
             };
             let kind = entry.file_type()?;
@@ -301,9 +277,7 @@ impl Folder {
     fn temporary(&self) -> Result<NamedTempFile, Failure> {
         let folder = self.root.join(key::TMP);
         create_folders(&folder)?;
-        let temporary = tempfile::Builder::new()
-            .prefix(TMP_NAME)
-            .tempfile_in(&folder)?;
+        let temporary = tempfile::Builder::new().prefix(TMP_NAME).tempfile_in(&folder)?;
         if !self.swept.swap(true, Relaxed) {
             let now = temporary.as_file().metadata()?.modified()?;
             sweep(&folder, now);
@@ -340,11 +314,7 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 fn meta(key: String, found: &Metadata) -> io::Result<ObjectMeta> {
-    Ok(ObjectMeta {
-        key,
-        len_bytes: found.len(),
-        modified: found.modified()?.into(),
-    })
+    Ok(ObjectMeta { key, len_bytes: found.len(), modified: found.modified()?.into() })
 }
 
 /// Makes a folder and those above it, durably.
@@ -365,14 +335,7 @@ fn create_folders(path: &Path) -> io::Result<()> {
 /// Makes the names in a folder durable. Some network file systems refuse to sync a folder, and then there is no more to do.
 fn sync_folder(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::InvalidInput | ErrorKind::Unsupported
-            ) =>
-        {
-            Ok(())
-        }
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         result => result,
     }
 }
@@ -385,8 +348,7 @@ fn sweep(folder: &Path, now: SystemTime) {
     let is_ours = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(TMP_NAME));
     for entry in entries.flatten() {
         let modified = entry.metadata().and_then(|found| found.modified());
-        let is_stale =
-            modified.is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age > STALE));
+        let is_stale = modified.is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age > STALE));
         if is_stale && is_ours(&entry.file_name()) && fs::remove_file(entry.path()).is_ok() {
             tracing::debug!(path = %entry.path().display(), "removed a stale temporary file");
         }
@@ -412,22 +374,13 @@ impl From<io::Error> for Failure {
 
 impl Failure {
     fn at(self, at: At) -> StoreError {
-        let other = |at, reason, hint| StoreError::Other {
-            at,
-            reason,
-            hint,
-            source: None,
-        };
+        let other = |at, reason, hint| StoreError::Other { at, reason, hint, source: None };
         match self {
             Self::NotFound => StoreError::NotFound { at },
             Self::TooLong { len_max_bytes } => StoreError::TooLong { at, len_max_bytes },
             Self::TooMany { len_max } => StoreError::TooMany { at, len_max },
             Self::IsFolder => other(at, "a folder has that name", None),
-            Self::Symlink => other(
-                at,
-                "a folder on the way is a symbolic link",
-                Some(HINT_LINK),
-            ),
+            Self::Symlink => other(at, "a folder on the way is a symbolic link", Some(HINT_LINK)),
             Self::Io(error) => from_io(at, error),
         }
     }
@@ -436,21 +389,13 @@ impl Failure {
 fn from_io(at: At, error: io::Error) -> StoreError {
     match error.kind() {
         ErrorKind::NotFound => StoreError::NotFound { at },
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full {
-            at,
-            source: error.into(),
-        },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { at, source: error.into() },
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::Denied {
             at,
             hint: Some("check the owner and mode of the repository's folder"),
             source: error.into(),
         },
-        _ => StoreError::Other {
-            at,
-            reason: "the file system failed",
-            hint: None,
-            source: Some(error.into()),
-        },
+        _ => StoreError::Other { at, reason: "the file system failed", hint: None, source: Some(error.into()) },
     }
 }
 

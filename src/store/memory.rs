@@ -56,9 +56,7 @@ impl MemoryStore {
     pub fn overwrite(&self, key: &str, bytes: Bytes) {
         let mut state = self.state();
         let modified = state.now();
-        state
-            .objects
-            .insert(key.to_owned(), Object { bytes, modified });
+        state.objects.insert(key.to_owned(), Object { bytes, modified });
     }
 
     /// A panic elsewhere leaves the map whole, so its lock is taken all the same.
@@ -67,11 +65,7 @@ impl MemoryStore {
     }
 
     fn at(&self, operation: Operation, key: &str) -> At {
-        At {
-            operation,
-            key: key.to_owned(),
-            store: self.describe(),
-        }
+        At { operation, key: key.to_owned(), store: self.describe() }
     }
 }
 
@@ -88,9 +82,7 @@ impl Store for MemoryStore {
         if state.objects.contains_key(key) {
             return Ok(Put::Existed);
         }
-        state
-            .objects
-            .insert(key.to_owned(), Object { bytes, modified });
+        state.objects.insert(key.to_owned(), Object { bytes, modified });
         Ok(Put::Created)
     }
 
@@ -99,9 +91,7 @@ impl Store for MemoryStore {
         let at = self.at(Operation::Get, key);
         match self.state().objects.get(key) {
             None => Err(StoreError::NotFound { at }),
-            Some(object) if object.bytes.len() as u64 > len_max_bytes => {
-                Err(StoreError::TooLong { at, len_max_bytes })
-            }
+            Some(object) if object.bytes.len() as u64 > len_max_bytes => Err(StoreError::TooLong { at, len_max_bytes }),
             Some(object) => Ok(object.bytes.clone()),
         }
     }
@@ -110,19 +100,12 @@ impl Store for MemoryStore {
         check_prefix(prefix)?;
         let state = self.state();
         let from = state.objects.range(prefix.to_owned()..);
-        Ok(from
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(key, object)| meta(key, object))
-            .collect())
+        Ok(from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, object)| meta(key, object)).collect())
     }
 
     async fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, StoreError> {
         check_key(key)?;
-        Ok(self
-            .state()
-            .objects
-            .get(key)
-            .map(|object| meta(key, object)))
+        Ok(self.state().objects.get(key).map(|object| meta(key, object)))
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -137,9 +120,5 @@ impl Store for MemoryStore {
 }
 
 fn meta(key: &str, object: &Object) -> ObjectMeta {
-    ObjectMeta {
-        key: key.to_owned(),
-        len_bytes: object.bytes.len() as u64,
-        modified: object.modified,
-    }
+    ObjectMeta { key: key.to_owned(), len_bytes: object.bytes.len() as u64, modified: object.modified }
 }

@@ -75,20 +75,16 @@ pub trait Store: Send + Sync + Debug {
     async fn probe(&self) -> Result<(), StoreError> {
         let key = format!("probe/{}", random::hex16());
         // Different bytes: a read-back must not take the second put for the first.
-        self.put_if_absent(&key, Bytes::from_static(b"first\n"))
-            .await?;
-        let second = self
-            .put_if_absent(&key, Bytes::from_static(b"second\n"))
-            .await;
+        self.put_if_absent(&key, Bytes::from_static(b"first\n")).await?;
+        let second = self.put_if_absent(&key, Bytes::from_static(b"second\n")).await;
         if let Err(error) = self.delete(&key).await {
             tracing::debug!(%error, "the probe object stays");
         }
         match second? {
             Put::Existed => Ok(()),
-            Put::Created => Err(StoreError::Unsupported {
-                store: self.describe(),
-                feature: "put-if-absent (If-None-Match)",
-            }),
+            Put::Created => {
+                Err(StoreError::Unsupported { store: self.describe(), feature: "put-if-absent (If-None-Match)" })
+            }
         }
     }
 }
@@ -113,8 +109,7 @@ pub struct StoreTime {
 
 impl From<std::time::SystemTime> for StoreTime {
     fn from(time: std::time::SystemTime) -> Self {
-        let saturate =
-            |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let saturate = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let unix_ms = match time.duration_since(std::time::UNIX_EPOCH) {
             Ok(after) => saturate(after),
             Err(before) => -saturate(before.duration()),

@@ -102,21 +102,10 @@ impl Patience {
 
     /// The wait before the attempt after `failures` failed ones: exponential, and half of it random, so that many hosts that
     /// failed together do not come back together.
-    pub(super) fn retry_delay(
-        &self,
-        failures: u32,
-        asked: Option<Duration>,
-        random: f64,
-    ) -> Duration {
-        let doubled = self
-            .retry_delay_min
-            .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-        let delay = doubled
-            .min(self.retry_delay_max)
-            .mul_f64(0.5 + random / 2.0);
-        delay
-            .max(asked.unwrap_or_default())
-            .min(self.retry_delay_max)
+    pub(super) fn retry_delay(&self, failures: u32, asked: Option<Duration>, random: f64) -> Duration {
+        let doubled = self.retry_delay_min.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+        let delay = doubled.min(self.retry_delay_max).mul_f64(0.5 + random / 2.0);
+        delay.max(asked.unwrap_or_default()).min(self.retry_delay_max)
     }
 }
 

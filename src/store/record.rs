@@ -54,19 +54,12 @@ struct Counters {
 impl RecordingStore {
     /// Counts only.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self {
-            inner,
-            counters: Counters::default(),
-            log: None,
-        }
+        Self { inner, counters: Counters::default(), log: None }
     }
 
     /// Counts, and remembers every operation and its key.
     pub fn with_log(inner: Arc<dyn Store>) -> Self {
-        Self {
-            log: Some(Mutex::default()),
-            ..Self::new(inner)
-        }
+        Self { log: Some(Mutex::default()), ..Self::new(inner) }
     }
 
     /// The counts so far.
@@ -129,9 +122,7 @@ impl Store for RecordingStore {
     async fn get(&self, key: &str, len_max_bytes: u64) -> Result<Bytes, StoreError> {
         self.note(Operation::Get, key);
         let bytes = self.inner.get(key, len_max_bytes).await?;
-        self.counters
-            .get_bytes
-            .fetch_add(bytes.len() as u64, Relaxed);
+        self.counters.get_bytes.fetch_add(bytes.len() as u64, Relaxed);
         Ok(bytes)
     }
 

@@ -32,14 +32,12 @@ pub enum StoreUrl {
     },
 }
 
-const HINT_FORMS: &str =
-    "write a path, file:///path, s3://bucket/prefix or r2://account/bucket/prefix";
+const HINT_FORMS: &str = "write a path, file:///path, s3://bucket/prefix or r2://account/bucket/prefix";
 const HINT_BUCKET: &str = "bucket names have 3 to 63 lower-case letters, digits, dots and hyphens";
-const HINT_ACCOUNT: &str = "write r2://ACCOUNT/BUCKET/PREFIX, where ACCOUNT is the 32 hex digits on the R2 page of Cloudflare's dashboard";
-const HINT_SECRET: &str =
-    "keys do not belong into the URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
-const HINT_PREFIX: &str =
-    "a prefix has letters, digits and ._=+/- only, and no empty, \".\" or \"..\" parts";
+const HINT_ACCOUNT: &str =
+    "write r2://ACCOUNT/BUCKET/PREFIX, where ACCOUNT is the 32 hex digits on the R2 page of Cloudflare's dashboard";
+const HINT_SECRET: &str = "keys do not belong into the URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+const HINT_PREFIX: &str = "a prefix has letters, digits and ._=+/- only, and no empty, \".\" or \"..\" parts";
 
 impl FromStr for StoreUrl {
     type Err = StoreError;
@@ -52,10 +50,9 @@ impl FromStr for StoreUrl {
             Some(("s3", rest)) => parse_s3(rest),
             Some(("r2", rest)) => parse_r2(rest),
             // The text is not repeated: it may hold a password.
-            Some((scheme, _)) => Err(invalid(
-                format!("repositories of the kind {scheme:?} are not supported"),
-                HINT_FORMS,
-            )),
+            Some((scheme, _)) => {
+                Err(invalid(format!("repositories of the kind {scheme:?} are not supported"), HINT_FORMS))
+            }
         }
     }
 }
@@ -64,55 +61,33 @@ fn parse_file(rest: &str) -> Result<StoreUrl, StoreError> {
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     if !path.starts_with('/') {
         let what = format!("not an absolute path in a file URL: {rest:?}");
-        return Err(invalid(
-            what,
-            "write file:///absolute/path, or only the path",
-        ));
+        return Err(invalid(what, "write file:///absolute/path, or only the path"));
     }
     Ok(StoreUrl::Local { path: path.into() })
 }
 
 fn parse_s3(rest: &str) -> Result<StoreUrl, StoreError> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    Ok(StoreUrl::S3 {
-        bucket: parse_bucket(bucket)?,
-        prefix: parse_prefix(prefix)?,
-    })
+    Ok(StoreUrl::S3 { bucket: parse_bucket(bucket)?, prefix: parse_prefix(prefix)? })
 }
 
 fn parse_r2(rest: &str) -> Result<StoreUrl, StoreError> {
     let (account, rest) = rest.split_once('/').unwrap_or((rest, ""));
     if account.contains('@') {
-        return Err(invalid(
-            "the repository's URL holds a user name or key",
-            HINT_SECRET,
-        ));
+        return Err(invalid("the repository's URL holds a user name or key", HINT_SECRET));
     }
-    let digits = account
-        .strip_suffix(".eu")
-        .or_else(|| account.strip_suffix(".fedramp"))
-        .unwrap_or(account);
+    let digits = account.strip_suffix(".eu").or_else(|| account.strip_suffix(".fedramp")).unwrap_or(account);
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if digits.len() != 32 || !digits.bytes().all(is_hex) {
-        return Err(invalid(
-            format!("not an R2 account: {account:?}"),
-            HINT_ACCOUNT,
-        ));
+        return Err(invalid(format!("not an R2 account: {account:?}"), HINT_ACCOUNT));
     }
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    Ok(StoreUrl::R2 {
-        account: account.to_owned(),
-        bucket: parse_bucket(bucket)?,
-        prefix: parse_prefix(prefix)?,
-    })
+    Ok(StoreUrl::R2 { account: account.to_owned(), bucket: parse_bucket(bucket)?, prefix: parse_prefix(prefix)? })
 }
 
 fn parse_bucket(bucket: &str) -> Result<String, StoreError> {
     if bucket.contains('@') {
-        return Err(invalid(
-            "the repository's URL holds a user name or key",
-            HINT_SECRET,
-        ));
+        return Err(invalid("the repository's URL holds a user name or key", HINT_SECRET));
     }
     let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
     let ends = |c: char| c.is_ascii_alphanumeric();
@@ -122,37 +97,27 @@ fn parse_bucket(bucket: &str) -> Result<String, StoreError> {
         && bucket.ends_with(ends)
         && !bucket.contains("..");
     if !is_bucket {
-        return Err(invalid(
-            format!("not a bucket name: {bucket:?}"),
-            HINT_BUCKET,
-        ));
+        return Err(invalid(format!("not a bucket name: {bucket:?}"), HINT_BUCKET));
     }
     Ok(bucket.to_owned())
 }
 
 fn parse_prefix(prefix: &str) -> Result<String, StoreError> {
     let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-    let allowed =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'=' | b'+' | b'-');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'=' | b'+' | b'-');
     let is_part = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(allowed);
     if prefix.is_empty() {
         return Ok(String::new());
     }
     // S3 allows keys of 1024 bytes, and ours need up to 512.
     if prefix.len() > 480 || !prefix.split('/').all(is_part) {
-        return Err(invalid(
-            format!("not a usable prefix: {prefix:?}"),
-            HINT_PREFIX,
-        ));
+        return Err(invalid(format!("not a usable prefix: {prefix:?}"), HINT_PREFIX));
     }
     Ok(prefix.to_owned())
 }
 
 fn invalid(what: impl Into<String>, hint: &'static str) -> StoreError {
-    StoreError::Invalid {
-        what: what.into(),
-        hint: Some(hint),
-    }
+    StoreError::Invalid { what: what.into(), hint: Some(hint) }
 }
 
 impl fmt::Display for StoreUrl {
@@ -160,11 +125,7 @@ impl fmt::Display for StoreUrl {
         let (head, prefix) = match self {
             Self::Local { path } => return path.display().fmt(f),
             Self::S3 { bucket, prefix } => (format!("s3://{bucket}"), prefix),
-            Self::R2 {
-                account,
-                bucket,
-                prefix,
-            } => (format!("r2://{account}/{bucket}"), prefix),
+            Self::R2 { account, bucket, prefix } => (format!("r2://{account}/{bucket}"), prefix),
         };
         f.write_str(&head)?;
         if prefix.is_empty() {
@@ -193,14 +154,9 @@ mod tests {
             let url: StoreUrl = text.parse().expect(text);
             assert_eq!(url.to_string(), text);
         }
-        let local = StoreUrl::Local {
-            path: "/srv".into(),
-        };
+        let local = StoreUrl::Local { path: "/srv".into() };
         assert_eq!("file:///srv".parse::<StoreUrl>().expect("file"), local);
-        assert_eq!(
-            "file://localhost/srv".parse::<StoreUrl>().expect("file"),
-            local
-        );
+        assert_eq!("file://localhost/srv".parse::<StoreUrl>().expect("file"), local);
         let slash: StoreUrl = "s3://bucket/a/".parse().expect("slash");
         assert_eq!(slash.to_string(), "s3://bucket/a");
     }
@@ -238,11 +194,7 @@ mod tests {
 
     #[test]
     fn a_key_in_the_url_is_not_repeated_in_the_message() {
-        for text in [
-            "s3://id:hunter2@bucket/x",
-            "r2://id:hunter2@x/y",
-            "https://id:hunter2@host/",
-        ] {
+        for text in ["s3://id:hunter2@bucket/x", "r2://id:hunter2@x/y", "https://id:hunter2@host/"] {
             let error = text.parse::<StoreUrl>().expect_err(text);
             assert!(!error.to_string().contains("hunter2"));
         }

@@ -37,10 +37,7 @@ async fn no_temporary_file_is_left_by_a_put_or_by_asking_for_the_time() {
     put(&store, "a").await.expect("put");
     put(&store, "a").await.expect("put again");
     store.now().await.expect("now");
-    assert_eq!(
-        fs::read_dir(dir.path().join("tmp")).expect("tmp").count(),
-        0
-    );
+    assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("tmp").count(), 0);
 }
 
 #[tokio::test]
@@ -50,13 +47,7 @@ async fn what_a_crash_before_naming_leaves_is_invisible_and_in_nobodys_way() {
     fs::create_dir_all(dir.path().join("tmp")).expect("tmp");
     fs::write(dir.path().join("tmp/new-abc"), b"half an obj").expect("write");
     assert_eq!(store.list("").await.expect("list"), []);
-    assert!(
-        store
-            .get("packs/a", 100)
-            .await
-            .expect_err("absent")
-            .is_not_found()
-    );
+    assert!(store.get("packs/a", 100).await.expect_err("absent").is_not_found());
     assert_eq!(put(&store, "packs/a").await.expect("put"), Put::Created);
     assert_eq!(store.list("").await.expect("list").len(), 1);
 }
@@ -73,8 +64,7 @@ async fn a_put_that_is_given_up_leaves_the_whole_object_or_none() {
         let _ = tokio::time::timeout(wait, put).await;
     }
     // What was begun ends on its own thread, and takes its temporary file with it.
-    let is_busy =
-        || fs::read_dir(dir.path().join("tmp")).is_ok_and(|mut left| left.next().is_some());
+    let is_busy = || fs::read_dir(dir.path().join("tmp")).is_ok_and(|mut left| left.next().is_some());
     for _ in 0..1000 {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         if !is_busy() {
@@ -115,18 +105,9 @@ async fn symbolic_links_lead_nowhere() {
     symlink(&root, root.join("packs/loop")).expect("link");
 
     assert_eq!(store.list("").await.expect("list").len(), 1);
-    assert!(
-        store.list("index/").await.is_err(),
-        "a linked folder is not silently empty"
-    );
+    assert!(store.list("index/").await.is_err(), "a linked folder is not silently empty");
     assert!(store.get("index/secret", 10).await.is_err());
-    assert!(
-        store
-            .get("packs/b", 10)
-            .await
-            .expect_err("link")
-            .is_not_found()
-    );
+    assert!(store.get("packs/b", 10).await.expect_err("link").is_not_found());
     let error = put(&store, "index/new").await.expect_err("through a link");
     assert!(error.hint().is_some(), "{error}");
     assert!(!outside.join("new").exists());
@@ -150,9 +131,7 @@ async fn a_file_where_the_repository_should_be_is_refused_when_it_is_opened() {
     let path = dir.path().join("file");
     fs::write(&path, b"x").expect("write");
     let url = path.to_str().expect("utf-8").parse().expect("url");
-    let error = open(&url, &StoreOptions::default())
-        .await
-        .expect_err("a file");
+    let error = open(&url, &StoreOptions::default()).await.expect_err("a file");
     assert!(matches!(error, StoreError::Invalid { .. }), "{error:?}");
 }
 
@@ -162,13 +141,7 @@ async fn a_folder_with_the_name_of_an_object_is_an_error() {
     let store = store(dir.path());
     put(&store, "packs/a").await.expect("put");
     let error = put(&store, "packs").await.expect_err("a folder");
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "cannot put packs into {}: a folder has that name",
-            dir.path().display()
-        )
-    );
+    assert_eq!(error.to_string(), format!("cannot put packs into {}: a folder has that name", dir.path().display()));
     assert!(put(&store, "packs/a/b").await.is_err());
 }
 
@@ -209,11 +182,7 @@ async fn a_killed_writer_leaves_only_whole_objects() {
     let store = store(dir.path());
     for round in 0..3_u64 {
         let mut child = std::process::Command::new(std::env::current_exe().expect("own path"))
-            .args([
-                "--exact",
-                "store::local::child_that_puts_for_ever",
-                "--ignored",
-            ])
+            .args(["--exact", "store::local::child_that_puts_for_ever", "--ignored"])
             .env("HAH_VAULT_TEST_ROOT", dir.path())
             .stdout(std::process::Stdio::null())
             .spawn()
@@ -225,11 +194,7 @@ async fn a_killed_writer_leaves_only_whole_objects() {
         child.kill().expect("kill");
         child.wait().expect("wait");
         for object in store.list("").await.expect("list") {
-            let number = object
-                .key
-                .trim_start_matches("packs/")
-                .parse()
-                .expect("number");
+            let number = object.key.trim_start_matches("packs/").parse().expect("number");
             assert!(store.get(&object.key, 1 << 20).await.expect("get") == pattern(number));
         }
     }
@@ -257,14 +222,8 @@ async fn a_full_disk_is_named_and_nothing_half_is_left() {
 
     let store = store(dir.path());
     let half = Bytes::from(vec![1; 600 << 10]);
-    store
-        .put_if_absent("packs/a", half.clone())
-        .await
-        .expect("put");
-    let error = store
-        .put_if_absent("packs/b", half.clone())
-        .await
-        .expect_err("full");
+    store.put_if_absent("packs/a", half.clone()).await.expect("put");
+    let error = store.put_if_absent("packs/b", half.clone()).await.expect_err("full");
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     assert!(error.hint().is_some());
     assert_eq!(store.list("").await.expect("list").len(), 1);

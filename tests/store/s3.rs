@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hah_vault::store::{Patience, Put, Secret, Store, StoreError, StoreOptions, open};
 use http::Method;
 
-use crate::support::s3_server::{BUCKET, Fault, Rule, S3Server, quick};
+use crate::support::s3_server::{ACCESS_KEY_ID, BUCKET, Fault, Rule, S3Server, SECRET_ACCESS_KEY, quick};
 
 async fn connect(server: &S3Server, options: &StoreOptions) -> Arc<dyn Store> {
     open(&server.url("p"), options).await.expect("open")
@@ -21,16 +21,9 @@ async fn start() -> (S3Server, Arc<dyn Store>) {
 
 /// Few and short waits, for tests that use all of them up.
 fn impatient(server: &S3Server) -> StoreOptions {
-    let patience = Patience {
-        request: Duration::from_millis(300),
-        idle: Duration::from_millis(200),
-        attempts_max: 2,
-        ..quick()
-    };
-    StoreOptions {
-        patience,
-        ..server.options()
-    }
+    let patience =
+        Patience { request: Duration::from_millis(300), idle: Duration::from_millis(200), attempts_max: 2, ..quick() };
+    StoreOptions { patience, ..server.options() }
 }
 
 fn bytes() -> Bytes {
@@ -39,10 +32,7 @@ fn bytes() -> Bytes {
 
 #[tokio::test]
 async fn a_put_whose_answer_is_lost_is_created() {
-    for fault in [
-        Fault::LostAnswer,
-        Fault::DoneButStatus(500, "InternalError"),
-    ] {
+    for fault in [Fault::LostAnswer, Fault::DoneButStatus(500, "InternalError")] {
         let (server, store) = start().await;
         server.fault(Method::PUT, 1, fault.clone());
         let put = store.put_if_absent("packs/a", bytes()).await.expect("put");
@@ -55,68 +45,36 @@ async fn a_put_whose_answer_is_lost_is_created() {
 #[tokio::test]
 async fn a_put_whose_every_answer_is_lost_is_created() {
     let (server, store) = start().await;
-    server.fault(
-        Method::PUT,
-        usize::MAX,
-        Fault::DoneButStatus(503, "SlowDown"),
-    );
-    assert_eq!(
-        store.put_if_absent("packs/a", bytes()).await.expect("put"),
-        Put::Created
-    );
+    server.fault(Method::PUT, usize::MAX, Fault::DoneButStatus(503, "SlowDown"));
+    assert_eq!(store.put_if_absent("packs/a", bytes()).await.expect("put"), Put::Created);
 }
 
 #[tokio::test]
 async fn a_lost_answer_is_not_taken_for_an_object_of_somebody_else() {
     let (server, store) = start().await;
-    store
-        .put_if_absent("packs/a", Bytes::from_static(b"theirs"))
-        .await
-        .expect("put");
+    store.put_if_absent("packs/a", Bytes::from_static(b"theirs")).await.expect("put");
     server.fault(Method::PUT, 1, Fault::LostAnswer);
-    assert_eq!(
-        store.put_if_absent("packs/a", bytes()).await.expect("put"),
-        Put::Existed
-    );
+    assert_eq!(store.put_if_absent("packs/a", bytes()).await.expect("put"), Put::Existed);
     server.fault(Method::PUT, 1, Fault::LostAnswer);
     let longer = Bytes::from(vec![0; 100_000]);
-    assert_eq!(
-        store.put_if_absent("packs/a", longer).await.expect("put"),
-        Put::Existed
-    );
-    assert_eq!(
-        store.get("packs/a", 10).await.expect("get"),
-        Bytes::from_static(b"theirs")
-    );
+    assert_eq!(store.put_if_absent("packs/a", longer).await.expect("put"), Put::Existed);
+    assert_eq!(store.get("packs/a", 10).await.expect("get"), Bytes::from_static(b"theirs"));
 }
 
 #[tokio::test]
 async fn a_put_that_cannot_be_settled_is_an_error() {
     let (server, store) = start().await;
     server.fault(Method::PUT, usize::MAX, Fault::Closed);
-    let error = store
-        .put_if_absent("packs/a", bytes())
-        .await
-        .expect_err("nothing was done");
-    assert!(
-        matches!(error, StoreError::Unreachable { attempts: 4, .. }),
-        "{error:?}"
-    );
+    let error = store.put_if_absent("packs/a", bytes()).await.expect_err("nothing was done");
+    assert!(matches!(error, StoreError::Unreachable { attempts: 4, .. }), "{error:?}");
     assert!(error.is_transient());
 }
 
 #[tokio::test]
 async fn a_conflict_with_another_put_is_tried_again() {
     let (server, store) = start().await;
-    server.fault(
-        Method::PUT,
-        2,
-        Fault::Status(409, "ConditionalRequestConflict"),
-    );
-    assert_eq!(
-        store.put_if_absent("packs/a", bytes()).await.expect("put"),
-        Put::Created
-    );
+    server.fault(Method::PUT, 2, Fault::Status(409, "ConditionalRequestConflict"));
+    assert_eq!(store.put_if_absent("packs/a", bytes()).await.expect("put"), Put::Created);
     assert_eq!(server.count(&Method::PUT), 3);
 }
 
@@ -127,10 +85,7 @@ async fn busy_and_broken_answers_are_tried_again() {
         for method in [Method::PUT, Method::GET, Method::HEAD, Method::DELETE] {
             server.fault(method, 2, Fault::Status(status, "SlowDown"));
         }
-        assert_eq!(
-            store.put_if_absent("a", bytes()).await.expect("put"),
-            Put::Created
-        );
+        assert_eq!(store.put_if_absent("a", bytes()).await.expect("put"), Put::Created);
         assert_eq!(store.get("a", 100).await.expect("get"), bytes());
         assert!(store.stat("a").await.expect("stat").is_some());
         server.fault(Method::GET, 2, Fault::Status(status, "SlowDown"));
@@ -145,13 +100,8 @@ async fn a_store_that_stays_busy_is_unreachable_and_says_what_it_answered() {
     let (server, store) = start().await;
     server.fault(Method::GET, usize::MAX, Fault::Status(503, "SlowDown"));
     let error = store.get("a", 10).await.expect_err("busy");
-    assert_eq!(
-        error.to_string(),
-        "cannot get a from s3://bucket/p: unreachable after 4 attempts"
-    );
-    let source = std::error::Error::source(&error)
-        .expect("source")
-        .to_string();
+    assert_eq!(error.to_string(), "cannot get a from s3://bucket/p: unreachable after 4 attempts");
+    let source = std::error::Error::source(&error).expect("source").to_string();
     assert_eq!(source, "status 503, SlowDown, on purpose");
     assert!(error.is_transient());
     assert_eq!(server.count(&Method::GET), 4);
@@ -181,41 +131,16 @@ async fn a_refusal_is_final_at_once() {
 #[tokio::test]
 async fn a_locked_key_existed_if_it_is_there_and_is_denied_if_not() {
     let (server, store) = start().await;
-    store
-        .put_if_absent("a", Bytes::from_static(b"locked"))
-        .await
-        .expect("put");
-    server.fault(
-        Method::PUT,
-        usize::MAX,
-        Fault::Status(403, "ObjectLockedByBucketPolicy"),
-    );
-    assert_eq!(
-        store.put_if_absent("a", bytes()).await.expect("put"),
-        Put::Existed
-    );
-    let error = store
-        .put_if_absent("b", bytes())
-        .await
-        .expect_err("not there");
+    store.put_if_absent("a", Bytes::from_static(b"locked")).await.expect("put");
+    server.fault(Method::PUT, usize::MAX, Fault::Status(403, "ObjectLockedByBucketPolicy"));
+    assert_eq!(store.put_if_absent("a", bytes()).await.expect("put"), Put::Existed);
+    let error = store.put_if_absent("b", bytes()).await.expect_err("not there");
     assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
     // Also when it has the same bytes: they were put earlier.
     let same = Bytes::from_static(b"locked");
-    assert_eq!(
-        store.put_if_absent("a", same).await.expect("put"),
-        Put::Existed
-    );
-    server.fault(
-        Method::DELETE,
-        1,
-        Fault::Status(403, "ObjectLockedByBucketPolicy"),
-    );
-    let hint = store
-        .delete("a")
-        .await
-        .expect_err("locked")
-        .hint()
-        .expect("hint");
+    assert_eq!(store.put_if_absent("a", same).await.expect("put"), Put::Existed);
+    server.fault(Method::DELETE, 1, Fault::Status(403, "ObjectLockedByBucketPolicy"));
+    let hint = store.delete("a").await.expect_err("locked").hint().expect("hint");
     assert!(hint.contains("lock"), "{hint}");
 }
 
@@ -223,15 +148,8 @@ async fn a_locked_key_existed_if_it_is_there_and_is_denied_if_not() {
 async fn a_lost_answer_and_then_a_lock_is_created() {
     let (server, store) = start().await;
     server.fault(Method::PUT, 1, Fault::LostAnswer);
-    server.fault(
-        Method::PUT,
-        1,
-        Fault::Status(403, "ObjectLockedByBucketPolicy"),
-    );
-    assert_eq!(
-        store.put_if_absent("a", bytes()).await.expect("put"),
-        Put::Created
-    );
+    server.fault(Method::PUT, 1, Fault::Status(403, "ObjectLockedByBucketPolicy"));
+    assert_eq!(store.put_if_absent("a", bytes()).await.expect("put"), Put::Created);
 }
 
 #[tokio::test]
@@ -252,17 +170,10 @@ async fn silence_is_a_time_out_in_bounded_time() {
     ];
     for error in errors {
         let error = error.expect_err("hangs");
-        assert!(
-            matches!(error, StoreError::Timeout { attempts: 2, .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, StoreError::Timeout { attempts: 2, .. }), "{error:?}");
         assert!(error.is_transient() && error.hint().is_some());
     }
-    assert!(
-        begin.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]
@@ -283,16 +194,7 @@ async fn a_body_without_end_is_cut_off_at_the_limit() {
     let (server, store) = start().await;
     server.fault(Method::GET, usize::MAX, Fault::Endless);
     let error = store.get("a", 1 << 20).await.expect_err("endless");
-    assert!(
-        matches!(
-            error,
-            StoreError::TooLong {
-                len_max_bytes: 1_048_576,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, StoreError::TooLong { len_max_bytes: 1_048_576, .. }), "{error:?}");
     store.list("").await.expect_err("an endless listing");
 }
 
@@ -306,10 +208,7 @@ async fn an_object_on_a_slow_link_gets_the_time_that_it_needs() {
     // 400 KB: about 2 s each way, with 300 ms for a small request.
     server.throttle(200_000);
     let slow = Bytes::from(vec![5; 400_000]);
-    assert_eq!(
-        store.put_if_absent("a", slow.clone()).await.expect("put"),
-        Put::Created
-    );
+    assert_eq!(store.put_if_absent("a", slow.clone()).await.expect("put"), Put::Created);
     assert!(store.get("a", 400_000).await.expect("get") == slow);
     assert_eq!(server.requests().len(), 2, "one attempt each");
 }
@@ -328,16 +227,11 @@ async fn a_server_that_is_not_there_is_unreachable_quickly() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let endpoint = format!("http://{}", listener.local_addr().expect("address"));
     drop(listener);
-    let options = StoreOptions {
-        endpoint: Some(endpoint),
-        ..server.options()
-    };
+    let options = StoreOptions { endpoint: Some(endpoint), ..server.options() };
     let store = connect(&server, &options).await;
     let error = store.now().await.expect_err("nobody there");
     assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
-    let source = std::error::Error::source(&error)
-        .expect("source")
-        .to_string();
+    let source = std::error::Error::source(&error).expect("source").to_string();
     assert!(source.starts_with("cannot connect: "), "{source}");
     assert!(error.hint().is_some());
 }
@@ -346,10 +240,7 @@ async fn a_server_that_is_not_there_is_unreachable_quickly() {
 async fn https_to_something_else_is_unreachable() {
     let server = S3Server::start();
     let endpoint = Some(server.endpoint().replace("http:", "https:"));
-    let options = StoreOptions {
-        endpoint,
-        ..server.options()
-    };
+    let options = StoreOptions { endpoint, ..server.options() };
     let store = connect(&server, &options).await;
     let error = store.get("a", 10).await.expect_err("no TLS there");
     assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
@@ -358,10 +249,7 @@ async fn https_to_something_else_is_unreachable() {
 #[tokio::test]
 async fn https_with_an_authority_of_its_own_needs_the_ca_bundle() {
     let server = S3Server::start_tls();
-    let trusting = StoreOptions {
-        ca_bundle: Some(S3Server::authority()),
-        ..server.options()
-    };
+    let trusting = StoreOptions { ca_bundle: Some(S3Server::authority()), ..server.options() };
     let store = connect(&server, &trusting).await;
     let put = store.put_if_absent("a", Bytes::from(vec![3; 3 << 20]));
     assert_eq!(put.await.expect("put"), Put::Created);
@@ -370,12 +258,7 @@ async fn https_with_an_authority_of_its_own_needs_the_ca_bundle() {
     let store = connect(&server, &server.options()).await;
     let error = store.get("a", 3 << 20).await.expect_err("not trusted");
     assert!(!error.is_transient(), "{error:?}");
-    assert!(
-        error
-            .hint()
-            .is_some_and(|hint| hint.contains("AWS_CA_BUNDLE")),
-        "{error:?}"
-    );
+    assert!(error.hint().is_some_and(|hint| hint.contains("AWS_CA_BUNDLE")), "{error:?}");
 }
 
 #[tokio::test]
@@ -383,25 +266,13 @@ async fn a_ca_bundle_that_is_none_is_refused_when_the_store_is_opened() {
     let server = S3Server::start();
     let dir = tempfile::tempdir().expect("temporary folder");
     let path = dir.path().join("bundle.pem");
-    let options = StoreOptions {
-        ca_bundle: Some(path.clone()),
-        ..server.options()
-    };
-    for text in [
-        None,
-        Some(""),
-        Some("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"),
-    ] {
+    let options = StoreOptions { ca_bundle: Some(path.clone()), ..server.options() };
+    for text in [None, Some(""), Some("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")] {
         if let Some(text) = text {
             std::fs::write(&path, text).expect("write");
         }
-        let error = open(&server.url("p"), &options)
-            .await
-            .expect_err("no bundle");
-        assert!(
-            matches!(error, StoreError::Invalid { hint: Some(_), .. }),
-            "{error:?}"
-        );
+        let error = open(&server.url("p"), &options).await.expect_err("no bundle");
+        assert!(matches!(error, StoreError::Invalid { hint: Some(_), .. }), "{error:?}");
     }
 }
 
@@ -451,30 +322,18 @@ async fn a_missing_bucket_and_wrong_keys_are_named() {
     let store = connect(&server, &options).await;
     let error = store.list("").await.expect_err("wrong key");
     assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
-    assert!(
-        error
-            .hint()
-            .is_some_and(|hint| hint.contains("AWS_SECRET_ACCESS_KEY"))
-    );
+    assert!(error.hint().is_some_and(|hint| hint.contains("AWS_SECRET_ACCESS_KEY")));
 }
 
 #[tokio::test]
 async fn without_credentials_the_message_says_so_quickly() {
     let server = S3Server::start();
-    let options = StoreOptions {
-        credentials: None,
-        ..server.options()
-    };
+    let options = StoreOptions { credentials: None, ..server.options() };
     let store = connect(&server, &options).await;
     let begin = Instant::now();
     let error = store.list("").await.expect_err("no credentials");
     assert!(begin.elapsed() < Duration::from_secs(10));
-    assert!(
-        error
-            .hint()
-            .is_some_and(|hint| hint.contains("AWS_ACCESS_KEY_ID")),
-        "{error:?}"
-    );
+    assert!(error.hint().is_some_and(|hint| hint.contains("AWS_ACCESS_KEY_ID")), "{error:?}");
 }
 
 #[tokio::test]
@@ -484,11 +343,7 @@ async fn a_server_that_ignores_the_condition_fails_the_probe() {
     let error = store.probe().await.expect_err("overwrites");
     assert!(matches!(error, StoreError::Unsupported { .. }), "{error:?}");
     let (server, store) = start().await;
-    server.fault(
-        Method::PUT,
-        usize::MAX,
-        Fault::Status(501, "NotImplemented"),
-    );
+    server.fault(Method::PUT, usize::MAX, Fault::Status(501, "NotImplemented"));
     let error = store.probe().await.expect_err("refuses the header");
     assert!(matches!(error, StoreError::Unsupported { .. }), "{error:?}");
 }
@@ -496,11 +351,7 @@ async fn a_server_that_ignores_the_condition_fails_the_probe() {
 #[tokio::test]
 async fn the_probe_does_not_need_the_right_to_delete() {
     let (server, store) = start().await;
-    server.fault(
-        Method::DELETE,
-        usize::MAX,
-        Fault::Status(403, "AccessDenied"),
-    );
+    server.fault(Method::DELETE, usize::MAX, Fault::Status(403, "AccessDenied"));
     store.probe().await.expect("probe");
 }
 
@@ -513,12 +364,7 @@ async fn a_listing_goes_on_where_it_broke_off() {
         std::fs::write(prefix.join(format!("{i:04}")), b"x").expect("write");
     }
     // The second page is refused for longer than one listing would bear, were it not for progress in between.
-    server.rule(Rule {
-        method: Method::GET,
-        skip: 1,
-        times: 3,
-        fault: Fault::Status(503, "SlowDown"),
-    });
+    server.rule(Rule { method: Method::GET, skip: 1, times: 3, fault: Fault::Status(503, "SlowDown") });
     let found = store.list("packs/").await.expect("list");
     assert_eq!(found.len(), 2500);
     assert!(found.windows(2).all(|pair| pair[0].key < pair[1].key));
@@ -591,29 +437,37 @@ async fn a_listing_without_end_is_given_up() {
 #[tokio::test]
 async fn requests_stay_simple_and_below_the_prefix() {
     let (server, store) = start().await;
-    store
-        .put_if_absent("packs/a", Bytes::from(vec![1; 9 << 20]))
-        .await
-        .expect("put");
+    store.put_if_absent("packs/a", Bytes::from(vec![1; 9 << 20])).await.expect("put");
     store.get("packs/a", 17 << 20).await.expect("get");
     store.list("packs/").await.expect("list");
     store.delete("packs/a").await.expect("delete");
     let requests = server.requests();
     let methods: Vec<_> = requests.iter().map(|(method, _)| method.as_str()).collect();
-    assert_eq!(
-        methods,
-        ["PUT", "GET", "GET", "DELETE"],
-        "no multipart upload, no stat before a get"
-    );
+    assert_eq!(methods, ["PUT", "GET", "GET", "DELETE"], "no multipart upload, no stat before a get");
     assert!(
-        requests.iter().all(|(_, path)| path.contains("/p/")
-            || path.contains("prefix=p/")
-            || path.contains("prefix=p%2F")),
+        requests
+            .iter()
+            .all(|(_, path)| path.contains("/p/") || path.contains("prefix=p/") || path.contains("prefix=p%2F")),
         "{requests:?}"
     );
     let names = server.header_names();
     assert!(names.iter().all(|name| name != "content-encoding"));
     assert!(names.iter().any(|name| name == "if-none-match"));
+}
+
+#[tokio::test]
+async fn a_repository_may_be_a_whole_bucket() {
+    let server = S3Server::start();
+    let url = "s3://bucket".parse().expect("url");
+    let store = open(&url, &server.options()).await.expect("open");
+    for key in ["packs/a", "repository.json"] {
+        let put = store.put_if_absent(key, bytes()).await.expect("put");
+        assert_eq!(put, Put::Created);
+    }
+    assert_eq!(store.list("").await.expect("list").len(), 2);
+    assert_eq!(store.list("packs/").await.expect("list").len(), 1);
+    assert_eq!(store.get("packs/a", 100).await.expect("get"), bytes());
+    store.now().await.expect("now");
 }
 
 #[tokio::test]
@@ -623,4 +477,48 @@ async fn nothing_secret_is_printed() {
     server.fault(Method::GET, usize::MAX, Fault::Status(500, "InternalError"));
     printed += &format!("{:?}", store.get("a", 10).await.expect_err("broken"));
     assert!(!printed.contains("test-secret"), "{printed}");
+}
+
+/// Run by the next test in processes of its own, with other variables.
+#[tokio::test]
+#[ignore = "the child of keys_and_endpoint_come_from_variables_or_a_profile"]
+async fn child_that_uses_its_environment() {
+    if std::env::var_os("HAH_VAULT_TEST_CHILD").is_none() {
+        return;
+    }
+    let url = "s3://bucket/p".parse().expect("url");
+    let store = open(&url, &StoreOptions::default()).await.expect("open");
+    store.put_if_absent("repository.json", bytes()).await.expect("put");
+}
+
+#[tokio::test]
+async fn keys_and_endpoint_come_from_variables_or_a_profile() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let (config, keys) = (dir.path().join("config"), dir.path().join("credentials"));
+    let server = S3Server::start();
+    let endpoint = server.endpoint();
+    let key_lines =
+        format!("[backup]\naws_access_key_id = {ACCESS_KEY_ID}\naws_secret_access_key = {SECRET_ACCESS_KEY}\n");
+    std::fs::write(&keys, key_lines).expect("write");
+    let config_lines = format!("[profile backup]\nregion = eu-west-1\nendpoint_url = {endpoint}\n");
+    std::fs::write(&config, config_lines).expect("write");
+    let paths = [&config, &keys].map(|path| path.to_str().expect("utf-8"));
+
+    let variables = [
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+    ];
+    let profile = [("AWS_PROFILE", "backup"), ("AWS_CONFIG_FILE", paths[0]), ("AWS_SHARED_CREDENTIALS_FILE", paths[1])];
+    for variables in [variables, profile] {
+        let mut child = std::process::Command::new(std::env::current_exe().expect("own path"));
+        child.args(["--exact", "store::s3::child_that_uses_its_environment", "--ignored"]);
+        child.env_clear().envs(variables);
+        child.env("HAH_VAULT_TEST_CHILD", "1");
+        let output = child.output().expect("child");
+        assert!(output.status.success(), "{variables:?}: {output:?}");
+        let path = server.root.path().join(BUCKET).join("p/repository.json");
+        assert_eq!(std::fs::read(&path).expect("read"), bytes());
+        std::fs::remove_file(&path).expect("remove");
+    }
 }

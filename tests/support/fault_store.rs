@@ -68,24 +68,12 @@ impl FaultStore {
 
     /// Every operation of a kind, from now on.
     pub fn always(&self, operation: Operation, fault: Fault) {
-        self.rule(Rule {
-            operation,
-            key_part: String::new(),
-            skip: 0,
-            times: usize::MAX,
-            fault,
-        });
+        self.rule(Rule { operation, key_part: String::new(), skip: 0, times: usize::MAX, fault });
     }
 
     /// The nth operation of a kind from now on, counted from 0.
     pub fn nth(&self, operation: Operation, skip: usize, fault: Fault) {
-        self.rule(Rule {
-            operation,
-            key_part: String::new(),
-            skip,
-            times: 1,
-            fault,
-        });
+        self.rule(Rule { operation, key_part: String::new(), skip, times: 1, fault });
     }
 
     pub fn rule(&self, rule: Rule) {
@@ -98,18 +86,12 @@ impl FaultStore {
     }
 
     fn at(&self, operation: Operation, key: &str) -> At {
-        At {
-            operation,
-            key: key.to_owned(),
-            store: self.describe(),
-        }
+        At { operation, key: key.to_owned(), store: self.describe() }
     }
 
     fn meet(&self, operation: Operation, key: &str) -> Option<Fault> {
         let mut rules = self.rules.lock().expect("lock");
-        let fits = |rule: &&mut Rule| {
-            rule.operation == operation && rule.times > 0 && key.contains(&rule.key_part)
-        };
+        let fits = |rule: &&mut Rule| rule.operation == operation && rule.times > 0 && key.contains(&rule.key_part);
         let rule = rules.iter_mut().find(fits)?;
         if rule.skip > 0 {
             rule.skip -= 1;
@@ -120,60 +102,33 @@ impl FaultStore {
     }
 
     /// The faults that any operation can meet. `Ok`: go on, and look at what is left of the fault afterwards.
-    async fn before(
-        &self,
-        operation: Operation,
-        key: &str,
-        len: usize,
-    ) -> Result<Option<Fault>, StoreError> {
+    async fn before(&self, operation: Operation, key: &str, len: usize) -> Result<Option<Fault>, StoreError> {
         let at = self.at(operation, key);
         let fault = self.meet(operation, key);
         match &fault {
-            Some(Fault::Deny) => Err(StoreError::Denied {
-                at,
-                hint: None,
-                source: "on purpose".into(),
-            }),
-            Some(Fault::Unreachable) => Err(StoreError::Unreachable {
-                at,
-                attempts: 1,
-                hint: None,
-                source: "on purpose".into(),
-            }),
-            Some(Fault::Full) => Err(StoreError::Full {
-                at,
-                source: "on purpose".into(),
-            }),
+            Some(Fault::Deny) => Err(StoreError::Denied { at, hint: None, source: "on purpose".into() }),
+            Some(Fault::Unreachable) => {
+                Err(StoreError::Unreachable { at, attempts: 1, hint: None, source: "on purpose".into() })
+            }
+            Some(Fault::Full) => Err(StoreError::Full { at, source: "on purpose".into() }),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Delay(delay)) => {
                 tokio::time::sleep(*delay).await;
                 Ok(None)
             }
             Some(Fault::Throttle { bytes_per_second }) => {
-                tokio::time::sleep(Duration::from_secs_f64(
-                    len as f64 / *bytes_per_second as f64,
-                ))
-                .await;
+                tokio::time::sleep(Duration::from_secs_f64(len as f64 / *bytes_per_second as f64)).await;
                 Ok(None)
             }
             _ => Ok(fault),
         }
     }
 
-    fn after(
-        &self,
-        operation: Operation,
-        key: &str,
-        fault: Option<&Fault>,
-    ) -> Result<(), StoreError> {
+    fn after(&self, operation: Operation, key: &str, fault: Option<&Fault>) -> Result<(), StoreError> {
         let Some(Fault::LostAnswer) = fault else {
             return Ok(());
         };
-        Err(StoreError::Timeout {
-            at: self.at(operation, key),
-            after_ms: 0,
-            attempts: 1,
-        })
+        Err(StoreError::Timeout { at: self.at(operation, key), after_ms: 0, attempts: 1 })
     }
 }
 

@@ -116,10 +116,7 @@ impl S3Server {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).expect("listener");
                 tokio::select! {
@@ -129,13 +126,7 @@ impl S3Server {
             });
         });
         let stop = Some(stop);
-        Self {
-            root,
-            addr,
-            is_tls,
-            state,
-            stop,
-        }
+        Self { root, addr, is_tls, state, stop }
     }
 
     pub fn endpoint(&self) -> String {
@@ -166,12 +157,7 @@ impl S3Server {
 
     /// Breaks the next requests of a kind.
     pub fn fault(&self, method: Method, times: usize, fault: Fault) {
-        self.rule(Rule {
-            method,
-            skip: 0,
-            times,
-            fault,
-        });
+        self.rule(Rule { method, skip: 0, times, fault });
     }
 
     pub fn rule(&self, rule: Rule) {
@@ -241,12 +227,7 @@ fn acceptor() -> TlsAcceptor {
     Arc::new(config).into()
 }
 
-async fn serve(
-    listener: TcpListener,
-    service: S3Service,
-    tls: Option<TlsAcceptor>,
-    state: Arc<State>,
-) {
+async fn serve(listener: TcpListener, service: S3Service, tls: Option<TlsAcceptor>, state: Arc<State>) {
     while let Ok((socket, _)) = listener.accept().await {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (shared, tls) = (Arc::clone(&state), tls.clone());
@@ -263,28 +244,18 @@ async fn serve(
         });
         let (service, state) = (service.clone(), Arc::clone(&state));
         tokio::spawn(async move {
-            let answer =
-                service_fn(move |request| answer(request, service.clone(), Arc::clone(&state)));
+            let answer = service_fn(move |request| answer(request, service.clone(), Arc::clone(&state)));
             // An error is what a closed connection is to hyper.
-            let _ = Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(near), answer)
-                .await;
+            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(near), answer).await;
         });
     }
 }
 
 /// Carries bytes between the socket and the server, at most as fast as allowed.
-async fn pump(
-    socket: impl AsyncRead + AsyncWrite,
-    far: tokio::io::DuplexStream,
-    state: Arc<State>,
-) {
+async fn pump(socket: impl AsyncRead + AsyncWrite, far: tokio::io::DuplexStream, state: Arc<State>) {
     let (socket_in, socket_out) = tokio::io::split(socket);
     let (far_in, far_out) = tokio::io::split(far);
-    tokio::join!(
-        carry(socket_in, far_out, &state),
-        carry(far_in, socket_out, &state)
-    );
+    tokio::join!(carry(socket_in, far_out, &state), carry(far_in, socket_out, &state));
 }
 
 async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, state: &State) {
@@ -293,9 +264,7 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
         let rate = state.bytes_per_second.load(Relaxed);
         let room = match rate {
             0 => buffer.len(),
-            rate => usize::try_from(rate / 20 + 1)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len()),
+            rate => usize::try_from(rate / 20 + 1).unwrap_or(usize::MAX).min(buffer.len()),
         };
         let Ok(len @ 1..) = from.read(&mut buffer[..room]).await else {
             break;
@@ -360,8 +329,7 @@ fn refuse(status: u16, code: &str) -> Response<s3s::Body> {
 
 fn endless() -> s3s::Body {
     let piece = Bytes::from_static(&[7; 4096]);
-    let pieces =
-        futures::stream::repeat_with(move || Ok::<_, Infallible>(Frame::data(piece.clone())));
+    let pieces = futures::stream::repeat_with(move || Ok::<_, Infallible>(Frame::data(piece.clone())));
     s3s::Body::http_body_unsync(StreamBody::new(pieces))
 }
 
@@ -372,9 +340,7 @@ fn chunked(body: Bytes) -> s3s::Body {
 
 fn stall() -> s3s::Body {
     use futures::StreamExt;
-    let first = futures::stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(
-        b"first",
-    )))]);
+    let first = futures::stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"first")))]);
     s3s::Body::http_body_unsync(StreamBody::new(first.chain(futures::stream::pending())))
 }
 
@@ -382,16 +348,11 @@ impl State {
     /// Notes a request, and tells which fault it meets.
     fn meet(&self, request: &Request<Incoming>) -> Option<Fault> {
         let path = request.uri().to_string();
-        self.requests
-            .lock()
-            .expect("lock")
-            .push((request.method().clone(), path));
+        self.requests.lock().expect("lock").push((request.method().clone(), path));
         let names = request.headers().keys().map(ToString::to_string);
         self.headers.lock().expect("lock").extend(names);
         let mut rules = self.rules.lock().expect("lock");
-        let rule = rules
-            .iter_mut()
-            .find(|rule| rule.method == *request.method() && rule.times > 0)?;
+        let rule = rules.iter_mut().find(|rule| rule.method == *request.method() && rule.times > 0)?;
         if rule.skip > 0 {
             rule.skip -= 1;
             return None;

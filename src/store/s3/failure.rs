@@ -28,10 +28,7 @@ impl From<opendal::Error> for Failure {
     fn from(error: opendal::Error) -> Self {
         match find_fault(&error) {
             Some(fault) => Self::Fault(fault),
-            None => Self::Local {
-                words: words(&error),
-                transient: error.is_temporary(),
-            },
+            None => Self::Local { words: words(&error), transient: error.is_temporary() },
         }
     }
 }
@@ -51,10 +48,7 @@ fn words(error: &opendal::Error) -> String {
 impl Failure {
     /// An answer lacks what it has to have.
     pub(super) fn not_understood(why: &str) -> Self {
-        Self::Local {
-            words: why.to_owned(),
-            transient: false,
-        }
+        Self::Local { words: why.to_owned(), transient: false }
     }
 
     fn refusal(&self) -> Option<(u16, &str)> {
@@ -105,8 +99,7 @@ impl Failure {
     }
 
     pub(super) fn is_absent(&self) -> bool {
-        self.refusal()
-            .is_some_and(|(status, code)| status == 404 && code != "NoSuchBucket")
+        self.refusal().is_some_and(|(status, code)| status == 404 && code != "NoSuchBucket")
     }
 
     pub(super) fn retry_after(&self) -> Option<Duration> {
@@ -120,11 +113,9 @@ impl Failure {
     pub(super) fn into_error(self, at: At, attempts: u32, len_max_bytes: u64) -> StoreError {
         let transient = self.is_transient();
         match self {
-            Self::Late(after) | Self::Fault(Fault::Silent(after)) => StoreError::Timeout {
-                at,
-                after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
-                attempts,
-            },
+            Self::Late(after) | Self::Fault(Fault::Silent(after)) => {
+                StoreError::Timeout { at, after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX), attempts }
+            }
             Self::Fault(Fault::TooLong(_)) => StoreError::TooLong { at, len_max_bytes },
             Self::Fault(fault @ Fault::Refused(_)) if !transient => refused(at, fault),
             Self::Fault(fault @ Fault::Connect(_)) if !transient => StoreError::Other {
@@ -133,12 +124,9 @@ impl Failure {
                 hint: Some(HINT_TRUST),
                 source: Some(fault.into()),
             },
-            Self::Fault(fault) => StoreError::Unreachable {
-                at,
-                attempts,
-                hint: unreachable_hint(&fault),
-                source: fault.into(),
-            },
+            Self::Fault(fault) => {
+                StoreError::Unreachable { at, attempts, hint: unreachable_hint(&fault), source: fault.into() }
+            }
             Self::Local { words, .. } => local(at, words),
         }
     }
@@ -159,35 +147,19 @@ fn refused(at: At, fault: Fault) -> StoreError {
     let Fault::Refused(refusal) = &fault else {
         return local(at, fault.to_string());
     };
-    let other = |at, reason, hint, fault: Fault| StoreError::Other {
-        at,
-        reason,
-        hint,
-        source: Some(fault.into()),
-    };
+    let other = |at, reason, hint, fault: Fault| StoreError::Other { at, reason, hint, source: Some(fault.into()) };
     match (refusal.status, refusal.code.as_str()) {
         (404, "NoSuchBucket") => other(at, "no such bucket", Some(HINT_BUCKET), fault),
         (404, _) => StoreError::NotFound { at },
-        (401 | 403, code) => StoreError::Denied {
-            at,
-            hint: Some(denied_hint(code)),
-            source: fault.into(),
-        },
-        (_, "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") => StoreError::Denied {
-            at,
-            hint: Some(HINT_KEYS),
-            source: fault.into(),
-        },
-        (501, _) => StoreError::Unsupported {
-            store: at.store,
-            feature: "a request that hah-vault needs (If-None-Match)",
-        },
-        (507, _) | (_, "QuotaExceeded" | "XMinioStorageFull") => StoreError::Full {
-            at,
-            source: fault.into(),
-        },
-        (300..=399, _)
-        | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+        (401 | 403, code) => StoreError::Denied { at, hint: Some(denied_hint(code)), source: fault.into() },
+        (_, "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") => {
+            StoreError::Denied { at, hint: Some(HINT_KEYS), source: fault.into() }
+        }
+        (501, _) => {
+            StoreError::Unsupported { store: at.store, feature: "a request that hah-vault needs (If-None-Match)" }
+        }
+        (507, _) | (_, "QuotaExceeded" | "XMinioStorageFull") => StoreError::Full { at, source: fault.into() },
+        (300..=399, _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
             other(at, "wrong region or endpoint", Some(HINT_REGION), fault)
         }
         _ => other(at, "the store refused", None, fault),
@@ -197,12 +169,8 @@ fn refused(at: At, fault: Fault) -> StoreError {
 fn denied_hint(code: &str) -> &'static str {
     match code {
         "RequestTimeTooSkewed" => HINT_CLOCK,
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" => {
-            HINT_KEYS
-        }
-        "ObjectLockedByBucketPolicy" => {
-            "a bucket lock protects this object until its age is reached"
-        }
+        "InvalidAccessKeyId" | "NotSignedUp" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" => HINT_KEYS,
+        "ObjectLockedByBucketPolicy" => "a bucket lock protects this object until its age is reached",
         _ => HINT_RIGHTS,
     }
 }
@@ -214,12 +182,7 @@ fn local(at: At, words: String) -> StoreError {
     } else {
         ("the answer was not understood", None)
     };
-    StoreError::Other {
-        at,
-        reason,
-        hint,
-        source: Some(words.into()),
-    }
+    StoreError::Other { at, reason, hint, source: Some(words.into()) }
 }
 
 #[cfg(test)]
@@ -238,11 +201,7 @@ mod tests {
     }
 
     fn error_of(failure: Failure) -> StoreError {
-        let at = At {
-            operation: Operation::Put,
-            key: "packs/a".into(),
-            store: "s3://bucket".into(),
-        };
+        let at = At { operation: Operation::Put, key: "packs/a".into(), store: "s3://bucket".into() };
         failure.into_error(at, 3, 10)
     }
 
@@ -277,40 +236,16 @@ mod tests {
 
     #[test]
     fn answers_get_their_names() {
-        assert!(matches!(
-            error_of(refused_by(404, "")),
-            StoreError::NotFound { .. }
-        ));
+        assert!(matches!(error_of(refused_by(404, "")), StoreError::NotFound { .. }));
         let bucket = error_of(refused_by(404, "NoSuchBucket"));
-        assert_eq!(
-            bucket.to_string(),
-            "cannot put packs/a into s3://bucket: no such bucket"
-        );
+        assert_eq!(bucket.to_string(), "cannot put packs/a into s3://bucket: no such bucket");
         assert_eq!(bucket.hint(), Some(HINT_BUCKET));
         let skewed = error_of(refused_by(403, "RequestTimeTooSkewed"));
         assert_eq!(skewed.hint(), Some(HINT_CLOCK));
-        assert!(matches!(
-            error_of(refused_by(501, "NotImplemented")),
-            StoreError::Unsupported { .. }
-        ));
-        assert!(matches!(
-            error_of(refused_by(507, "")),
-            StoreError::Full { .. }
-        ));
-        assert!(matches!(
-            error_of(refused_by(503, "")),
-            StoreError::Unreachable { attempts: 3, .. }
-        ));
-        assert!(matches!(
-            error_of(Failure::Late(Duration::ZERO)),
-            StoreError::Timeout { .. }
-        ));
-        assert!(matches!(
-            error_of(Failure::Fault(Fault::TooLong(1))),
-            StoreError::TooLong {
-                len_max_bytes: 10,
-                ..
-            }
-        ));
+        assert!(matches!(error_of(refused_by(501, "NotImplemented")), StoreError::Unsupported { .. }));
+        assert!(matches!(error_of(refused_by(507, "")), StoreError::Full { .. }));
+        assert!(matches!(error_of(refused_by(503, "")), StoreError::Unreachable { attempts: 3, .. }));
+        assert!(matches!(error_of(Failure::Late(Duration::ZERO)), StoreError::Timeout { .. }));
+        assert!(matches!(error_of(Failure::Fault(Fault::TooLong(1))), StoreError::TooLong { len_max_bytes: 10, .. }));
     }
 }

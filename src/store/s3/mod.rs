@@ -18,8 +18,8 @@ use opendal::{HttpTransporter, Operator, services};
 
 use super::key::{self, check_key, check_prefix};
 use super::{
-    At, LIST_LEN_MAX, ObjectMeta, Operation, Patience, Put, Store, StoreError, StoreOptions,
-    StoreTime, StoreUrl, random,
+    At, LIST_LEN_MAX, ObjectMeta, Operation, Patience, Put, Store, StoreError, StoreOptions, StoreTime, StoreUrl,
+    random,
 };
 use failure::Failure;
 use settings::{Nothing, Process, Settings, Surroundings};
@@ -41,9 +41,7 @@ pub(super) struct S3Store {
 
 impl fmt::Debug for S3Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3Store")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
+        f.debug_struct("S3Store").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
@@ -75,18 +73,11 @@ enum Found {
 
 impl S3Store {
     pub(super) fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Self, StoreError> {
-        let around: &dyn Surroundings = if options.ignore_environment {
-            &Nothing
-        } else {
-            &Process
-        };
+        let around: &dyn Surroundings = if options.ignore_environment { &Nothing } else { &Process };
         let settings = Settings::resolve(url, options, around)?;
         let operator = operator(&settings, options.ignore_environment)?;
         if !operator.info().capability().write_with_if_not_exists {
-            return Err(StoreError::Unsupported {
-                store: url.to_string(),
-                feature: "put-if-absent (If-None-Match)",
-            });
+            return Err(StoreError::Unsupported { store: url.to_string(), feature: "put-if-absent (If-None-Match)" });
         }
         let prefix = match settings.prefix.as_str() {
             "" => String::new(),
@@ -142,37 +133,26 @@ impl S3Store {
                     self.pause(call, attempts, failure).await;
                 }
                 _ => {
-                    return Ended {
-                        result,
-                        attempts,
-                        maybe_done,
-                    };
+                    return Ended { result, attempts, maybe_done };
                 }
             }
         }
     }
 
     async fn pause(&self, call: &Call<'_>, failures: u32, failure: &Failure) {
-        let delay = self
-            .patience
-            .retry_delay(failures, failure.retry_after(), random::fraction());
+        let delay = self.patience.retry_delay(failures, failure.retry_after(), random::fraction());
         let Call { operation, key, .. } = call;
         tracing::debug!(%operation, %key, failures, ?delay, ?failure, "attempt failed, trying again");
         tokio::time::sleep(delay).await;
     }
 
     fn at(&self, call: &Call<'_>) -> At {
-        At {
-            operation: call.operation,
-            key: call.key.to_owned(),
-            store: self.url.clone(),
-        }
+        At { operation: call.operation, key: call.key.to_owned(), store: self.url.clone() }
     }
 
     fn error<T>(&self, call: &Call<'_>, ended: Ended<T>) -> Result<T, StoreError> {
         let at = self.at(call);
-        let failed =
-            |failure: Failure| failure.into_error(at, ended.attempts, call.answer_len_bytes_max);
+        let failed = |failure: Failure| failure.into_error(at, ended.attempts, call.answer_len_bytes_max);
         ended.result.map_err(failed)
     }
 
@@ -187,12 +167,7 @@ impl S3Store {
 
     async fn read_back(&self, key: &str, own: &Bytes) -> Found {
         let len_bytes = own.len() as u64;
-        let call = Call {
-            operation: Operation::Get,
-            key,
-            len_bytes,
-            answer_len_bytes_max: len_bytes,
-        };
+        let call = Call { operation: Operation::Get, key, len_bytes, answer_len_bytes_max: len_bytes };
         match self.read(&call).await.result {
             Ok(bytes) if bytes == *own => Found::OwnBytes,
             Ok(_) | Err(Failure::Fault(wire::Fault::TooLong(_))) => Found::OtherBytes,
@@ -202,12 +177,7 @@ impl S3Store {
     }
 
     /// A put that was not simply accepted. Never guesses: reads back.
-    async fn settle(
-        &self,
-        call: &Call<'_>,
-        own: &Bytes,
-        ended: Ended<()>,
-    ) -> Result<Put, StoreError> {
+    async fn settle(&self, call: &Call<'_>, own: &Bytes, ended: Ended<()>) -> Result<Put, StoreError> {
         let Err(failure) = &ended.result else {
             return Ok(Put::Created);
         };
@@ -225,27 +195,18 @@ impl S3Store {
     }
 
     /// Lists until the end or a failure, beginning after the last key found so far: a failure on page 400 does not begin again.
-    async fn list_on(
-        &self,
-        path: &str,
-        found: &mut Vec<ObjectMeta>,
-        seen: &mut usize,
-    ) -> Result<(), Failure> {
+    async fn list_on(&self, path: &str, found: &mut Vec<ObjectMeta>, seen: &mut usize) -> Result<(), Failure> {
         let limit = self.patience.request;
         let (operator, _) = self.attach(ANSWER_LEN_BYTES_MAX);
         let late = |_| Failure::Late(limit);
-        let mut listing = operator
-            .lister_with(if path.is_empty() { "/" } else { path })
-            .recursive(true);
+        let mut listing = operator.lister_with(if path.is_empty() { "/" } else { path }).recursive(true);
         if let Some(last) = found.last() {
             listing = listing.start_after(&self.path(&last.key));
         }
         let mut listing = tokio::time::timeout(limit, listing).await.map_err(late)??;
         // All entries count, or a store could keep us busy for ever with those that are skipped.
         while *seen <= LIST_LEN_MAX {
-            let next = tokio::time::timeout(limit, listing.next())
-                .await
-                .map_err(late)?;
+            let next = tokio::time::timeout(limit, listing.next()).await.map_err(late)?;
             let Some(entry) = next.transpose()? else {
                 break;
             };
@@ -310,12 +271,8 @@ impl Store for S3Store {
 
     async fn get(&self, key: &str, len_max_bytes: u64) -> Result<Bytes, StoreError> {
         check_key(key)?;
-        let call = Call {
-            operation: Operation::Get,
-            key,
-            len_bytes: len_max_bytes,
-            answer_len_bytes_max: len_max_bytes,
-        };
+        let call =
+            Call { operation: Operation::Get, key, len_bytes: len_max_bytes, answer_len_bytes_max: len_max_bytes };
         let ended = self.read(&call).await;
         self.error(&call, ended)
     }
@@ -327,22 +284,14 @@ impl Store for S3Store {
         let mut found = Vec::new();
         let (mut attempts, mut len_before, mut seen) = (0, 0, 0);
         loop {
-            attempts = if found.len() > len_before {
-                1
-            } else {
-                attempts + 1
-            };
+            attempts = if found.len() > len_before { 1 } else { attempts + 1 };
             len_before = found.len();
             match self.list_on(&path, &mut found, &mut seen).await {
                 Err(failure) if failure.is_transient() && attempts < self.patience.attempts_max => {
                     self.pause(&call, attempts, &failure).await;
                 }
                 result => {
-                    let ended = Ended {
-                        result,
-                        attempts,
-                        maybe_done: false,
-                    };
+                    let ended = Ended { result, attempts, maybe_done: false };
                     self.error(&call, ended)?;
                     return self.finish_list(&call, found, seen);
                 }
@@ -367,15 +316,7 @@ impl Store for S3Store {
         let found = self.error(&call, ended)?;
         let no_time = || Failure::not_understood("the answer has no Last-Modified");
         let result = meta(key, &found).ok_or_else(no_time);
-        self.error(
-            &call,
-            Ended {
-                result,
-                attempts,
-                maybe_done,
-            },
-        )
-        .map(Some)
+        self.error(&call, Ended { result, attempts, maybe_done }).map(Some)
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -415,14 +356,7 @@ impl Store for S3Store {
             };
             if !failure.is_transient() || attempts >= self.patience.attempts_max {
                 let result = Err(failure);
-                return self.error(
-                    &call,
-                    Ended {
-                        result,
-                        attempts,
-                        maybe_done: false,
-                    },
-                );
+                return self.error(&call, Ended { result, attempts, maybe_done: false });
             }
             self.pause(&call, attempts, &failure).await;
         }
@@ -432,29 +366,18 @@ impl Store for S3Store {
 impl<'a> Call<'a> {
     /// An operation that moves little.
     fn small(operation: Operation, key: &'a str) -> Self {
-        Self {
-            operation,
-            key,
-            len_bytes: 0,
-            answer_len_bytes_max: ANSWER_LEN_BYTES_MAX,
-        }
+        Self { operation, key, len_bytes: 0, answer_len_bytes_max: ANSWER_LEN_BYTES_MAX }
     }
 }
 
 fn meta(key: &str, found: &opendal::Metadata) -> Option<ObjectMeta> {
     let unix_ms = found.last_modified()?.into_inner().as_millisecond();
-    Some(ObjectMeta {
-        key: key.to_owned(),
-        len_bytes: found.content_length(),
-        modified: StoreTime { unix_ms },
-    })
+    Some(ObjectMeta { key: key.to_owned(), len_bytes: found.content_length(), modified: StoreTime { unix_ms } })
 }
 
 fn operator(settings: &Settings, ignore_environment: bool) -> Result<Operator, StoreError> {
-    let mut builder = services::S3::default()
-        .bucket(&settings.bucket)
-        .endpoint(&settings.endpoint)
-        .region(&settings.region);
+    let mut builder =
+        services::S3::default().bucket(&settings.bucket).endpoint(&settings.endpoint).region(&settings.region);
     if settings.virtual_host_style {
         builder = builder.enable_virtual_host_style();
     }
@@ -469,9 +392,7 @@ fn operator(settings: &Settings, ignore_environment: bool) -> Result<Operator, S
         builder = builder.profile(profile);
     }
     if let Some(keys) = &settings.credentials {
-        builder = builder
-            .access_key_id(&keys.access_key_id)
-            .secret_access_key(keys.secret_access_key.expose());
+        builder = builder.access_key_id(&keys.access_key_id).secret_access_key(keys.secret_access_key.expose());
         if let Some(token) = &keys.session_token {
             builder = builder.session_token(token.expose());
         }

@@ -62,76 +62,78 @@ impl Surroundings for Nothing {
 const HINT_REGION: &str = "set AWS_REGION, or AWS_ENDPOINT_URL for a store that is not AWS";
 const HINT_ENDPOINT: &str = "write https://host or http://host:port, without a path or keys";
 
+/// Which server a URL means.
+struct Server {
+    endpoint: String,
+    region: String,
+    is_aws: bool,
+}
+
 impl Settings {
     pub(super) fn resolve(
         url: &StoreUrl,
         options: &StoreOptions,
         around: &dyn Surroundings,
     ) -> Result<Self, StoreError> {
-        let profile = options
-            .profile
-            .clone()
-            .or_else(|| around.variable("AWS_PROFILE"));
-        let from_profile = |name: &str| {
-            let profile = profile.as_deref().unwrap_or("default");
-            profile_value(&around.config_file()?, profile, name)
+        let own_profile = || around.variable("AWS_PROFILE");
+        let profile = options.profile.clone().or_else(own_profile);
+        let (bucket, prefix, server) = match url {
+            StoreUrl::R2 { account, bucket, prefix } => (bucket, prefix, Server::r2(account, options)),
+            StoreUrl::S3 { bucket, prefix } => {
+                let server = Server::s3(options, profile.as_deref(), around)?;
+                (bucket, prefix, server)
+            }
+            StoreUrl::Local { .. } => return Err(invalid(format!("not an S3 URL: {url}"), None)),
         };
-        let given = options
+        // Over TLS a dot in the bucket would not fit AWS's certificate.
+        let virtual_host_style = server.is_aws && !bucket.contains('.');
+        let own_bundle = || around.variable("AWS_CA_BUNDLE").map(PathBuf::from);
+        Ok(Self {
+            host: host_of(&server.endpoint)?,
+            endpoint: server.endpoint.trim_end_matches('/').to_owned(),
+            bucket: bucket.clone(),
+            prefix: prefix.clone(),
+            region: server.region,
+            virtual_host_style: options.virtual_host_style.unwrap_or(virtual_host_style),
+            is_aws: server.is_aws,
+            profile,
+            credentials: options.credentials.clone(),
+            ca_bundle: options.ca_bundle.clone().or_else(own_bundle),
+        })
+    }
+}
+
+impl Server {
+    /// The account in the URL decides: `AWS_ENDPOINT_URL` may be meant for other tools. R2 knows no region but one.
+    fn r2(account: &str, options: &StoreOptions) -> Self {
+        let own = || format!("https://{account}.r2.cloudflarestorage.com");
+        Self { endpoint: options.endpoint.clone().unwrap_or_else(own), region: "auto".to_owned(), is_aws: false }
+    }
+
+    fn s3(options: &StoreOptions, profile: Option<&str>, around: &dyn Surroundings) -> Result<Self, StoreError> {
+        let from_profile = |name: &str| {
+            let text = around.config_file()?;
+            profile_value(&text, profile.unwrap_or("default"), name)
+        };
+        let endpoint = options
             .endpoint
             .clone()
             .or_else(|| around.variable("AWS_ENDPOINT_URL_S3"))
-            .or_else(|| around.variable("AWS_ENDPOINT_URL"));
+            .or_else(|| around.variable("AWS_ENDPOINT_URL"))
+            .or_else(|| from_profile("endpoint_url"));
         let region = options
             .region
             .clone()
             .or_else(|| around.variable("AWS_REGION"))
-            .or_else(|| around.variable("AWS_DEFAULT_REGION"));
-
-        let (bucket, prefix, endpoint, region, is_aws) = match url {
-            StoreUrl::R2 {
-                account,
-                bucket,
-                prefix,
-            } => {
-                // The account in the URL decides; AWS_ENDPOINT_URL may be meant for other tools. R2 knows no other region.
-                let own = format!("https://{account}.r2.cloudflarestorage.com");
-                let endpoint = options.endpoint.clone().unwrap_or(own);
-                (bucket, prefix, endpoint, "auto".to_owned(), false)
-            }
-            StoreUrl::S3 { bucket, prefix } => match given.or_else(|| from_profile("endpoint_url"))
-            {
-                Some(endpoint) => {
-                    let region = region.unwrap_or_else(|| "auto".to_owned());
-                    (bucket, prefix, endpoint, region, false)
-                }
-                None => {
-                    let region = region
-                        .or_else(|| from_profile("region"))
-                        .ok_or_else(no_region)?;
-                    (bucket, prefix, aws_endpoint(&region), region, true)
-                }
-            },
-            StoreUrl::Local { .. } => return Err(invalid(format!("not an S3 URL: {url}"), None)),
+            .or_else(|| around.variable("AWS_DEFAULT_REGION"))
+            .or_else(|| from_profile("region"));
+        let is_aws = endpoint.is_none();
+        let region = match region {
+            None if is_aws => return Err(no_region()),
+            None => "auto".to_owned(),
+            Some(region) => region,
         };
-        // Over TLS a dot in the bucket would not fit AWS's certificate.
-        let virtual_host_style = options
-            .virtual_host_style
-            .unwrap_or(is_aws && !bucket.contains('.'));
-        Ok(Self {
-            host: host_of(&endpoint)?,
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
-            bucket: bucket.clone(),
-            prefix: prefix.clone(),
-            region,
-            virtual_host_style,
-            is_aws,
-            profile,
-            credentials: options.credentials.clone(),
-            ca_bundle: options
-                .ca_bundle
-                .clone()
-                .or_else(|| around.variable("AWS_CA_BUNDLE").map(PathBuf::from)),
-        })
+        Ok(Self { endpoint: endpoint.unwrap_or_else(|| aws_endpoint(&region)), region, is_aws })
     }
 }
 
@@ -150,17 +152,11 @@ fn invalid(what: String, hint: Option<&'static str>) -> StoreError {
 
 /// The host of an endpoint, which has to be a plain one. The text is not repeated where it may hold a key.
 fn host_of(endpoint: &str) -> Result<String, StoreError> {
-    let not_plain = || {
-        invalid(
-            "the S3 endpoint is not a plain URL".to_owned(),
-            Some(HINT_ENDPOINT),
-        )
-    };
+    let not_plain = || invalid("the S3 endpoint is not a plain URL".to_owned(), Some(HINT_ENDPOINT));
     let uri: http::Uri = endpoint.parse().map_err(|_| not_plain())?;
     let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
     let authority = uri.authority().ok_or_else(not_plain)?;
-    let is_plain =
-        is_web && uri.path() == "/" && uri.query().is_none() && !authority.as_str().contains('@');
+    let is_plain = is_web && uri.path() == "/" && uri.query().is_none() && !authority.as_str().contains('@');
     if !is_plain || authority.host().is_empty() {
         return Err(not_plain());
     }
@@ -215,101 +211,54 @@ mod tests {
     }
 
     fn around<const N: usize>(variables: [(&'static str, &'static str); N]) -> Around {
-        Around {
-            variables: HashMap::from(variables),
-            config: None,
-        }
+        Around { variables: HashMap::from(variables), config: None }
     }
 
     #[test]
     fn r2_follows_from_the_account_alone() {
         let account = "0123456789abcdef0123456789abcdef";
-        let other = around([
-            ("AWS_ENDPOINT_URL", "https://elsewhere"),
-            ("AWS_REGION", "eu-west-1"),
-        ]);
+        let other = around([("AWS_ENDPOINT_URL", "https://elsewhere"), ("AWS_REGION", "eu-west-1")]);
         let settings = resolve(&format!("r2://{account}.eu/bucket/p"), &other).expect("settings");
-        assert_eq!(
-            settings.endpoint,
-            format!("https://{account}.eu.r2.cloudflarestorage.com")
-        );
-        assert_eq!(
-            (settings.region.as_str(), settings.virtual_host_style),
-            ("auto", false)
-        );
+        assert_eq!(settings.endpoint, format!("https://{account}.eu.r2.cloudflarestorage.com"));
+        assert_eq!((settings.region.as_str(), settings.virtual_host_style), ("auto", false));
     }
 
     #[test]
     fn aws_needs_a_region_and_says_so() {
         let error = resolve("s3://bucket", &Around::default()).expect_err("no region");
         assert_eq!(error.hint(), Some(HINT_REGION));
-        let settings = resolve(
-            "s3://bucket",
-            &around([("AWS_DEFAULT_REGION", "cn-north-1")]),
-        )
-        .expect("settings");
+        let settings = resolve("s3://bucket", &around([("AWS_DEFAULT_REGION", "cn-north-1")])).expect("settings");
         assert_eq!(settings.endpoint, "https://s3.cn-north-1.amazonaws.com.cn");
         assert!(settings.virtual_host_style && settings.is_aws);
-        let dotted =
-            resolve("s3://my.bucket", &around([("AWS_REGION", "eu-west-1")])).expect("settings");
+        let dotted = resolve("s3://my.bucket", &around([("AWS_REGION", "eu-west-1")])).expect("settings");
         assert!(!dotted.virtual_host_style);
     }
 
     #[test]
     fn an_endpoint_of_its_own_is_path_style_and_needs_no_region() {
-        let own = around([
-            ("AWS_ENDPOINT_URL", "http://wrong"),
-            ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000/"),
-        ]);
+        let own = around([("AWS_ENDPOINT_URL", "http://wrong"), ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000/")]);
         let settings = resolve("s3://bucket/p", &own).expect("settings");
         assert_eq!(settings.endpoint, "http://127.0.0.1:9000");
-        assert_eq!(
-            (settings.host.as_str(), settings.region.as_str()),
-            ("127.0.0.1", "auto")
-        );
+        assert_eq!((settings.host.as_str(), settings.region.as_str()), ("127.0.0.1", "auto"));
         assert!(!settings.virtual_host_style && !settings.is_aws);
     }
 
     #[test]
     fn a_profile_gives_region_and_endpoint() {
         let config = "[default]\nregion = us-east-1\n[profile backup]\nservices =\n  region = no\nregion=eu-west-1\n[profile own]\nendpoint_url = http://own:1\n";
-        let with = |profile| Around {
-            variables: HashMap::from([("AWS_PROFILE", profile)]),
-            config: Some(config),
-        };
-        assert_eq!(
-            resolve("s3://bucket", &with("backup"))
-                .expect("settings")
-                .region,
-            "eu-west-1"
-        );
-        assert_eq!(
-            resolve("s3://bucket", &with("default"))
-                .expect("settings")
-                .region,
-            "us-east-1"
-        );
-        assert_eq!(
-            resolve("s3://bucket", &with("own")).expect("settings").host,
-            "own"
-        );
+        let with = |profile| Around { variables: HashMap::from([("AWS_PROFILE", profile)]), config: Some(config) };
+        assert_eq!(resolve("s3://bucket", &with("backup")).expect("settings").region, "eu-west-1");
+        assert_eq!(resolve("s3://bucket", &with("default")).expect("settings").region, "us-east-1");
+        assert_eq!(resolve("s3://bucket", &with("own")).expect("settings").host, "own");
         assert!(resolve("s3://bucket", &with("missing")).is_err());
     }
 
     #[test]
     fn endpoints_that_are_not_plain_are_refused_and_not_repeated() {
-        for endpoint in [
-            "",
-            "host",
-            "ftp://host",
-            "https://id:hunter2@host",
-            "https://host/path",
-            "https://host/?hunter2",
-        ] {
-            let options = StoreOptions {
-                endpoint: Some(endpoint.into()),
-                ..StoreOptions::default()
-            };
+        for endpoint in
+            ["", "host", "ftp://host", "https://id:hunter2@host", "https://host/path", "https://host/?hunter2"]
+        {
+            let options = StoreOptions { endpoint: Some(endpoint.into()), ..StoreOptions::default() };
             let url = "s3://bucket".parse().expect("url");
             let error = Settings::resolve(&url, &options, &Nothing).expect_err(endpoint);
             assert!(!error.to_string().contains("hunter2"), "{error}");

@@ -76,10 +76,7 @@ impl HttpTransport for Wire {
     async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
         let is_own = self.is_own(request.uri());
         let is_head = request.method() == Method::HEAD;
-        let is_list = request
-            .uri()
-            .query()
-            .is_some_and(|query| query.contains("list-type="));
+        let is_list = request.uri().query().is_some_and(|query| query.contains("list-type="));
         let answer = self.send(request).await.map_err(into_opendal)?;
         if is_own {
             self.note_date(answer.headers());
@@ -126,11 +123,7 @@ impl Wire {
         }
     }
 
-    fn streamed(
-        &self,
-        answer: reqwest::Response,
-        is_head: bool,
-    ) -> Result<Response<HttpBody>, Fault> {
+    fn streamed(&self, answer: reqwest::Response, is_head: bool) -> Result<Response<HttpBody>, Fault> {
         let len_bytes = answer.content_length().filter(|_| !is_head);
         let len_bytes_max = self.body_len_bytes_max;
         if len_bytes.is_some_and(|len_bytes| len_bytes > len_bytes_max) {
@@ -145,8 +138,7 @@ impl Wire {
     async fn collected(&self, answer: reqwest::Response) -> opendal::Result<Response<HttpBody>> {
         let mut head = head_of(&answer);
         let body = self.read_all(answer).await?;
-        head.headers_mut()
-            .insert(header::CONTENT_LENGTH, body.len().into());
+        head.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
         Ok(head.map(|()| whole(body)))
     }
 
@@ -154,14 +146,8 @@ impl Wire {
     async fn listing(&self, answer: reqwest::Response) -> opendal::Result<Response<HttpBody>> {
         let head = head_of(&answer);
         let body = self.read_all(answer).await?;
-        if !body
-            .windows(LISTING.len())
-            .take(1024)
-            .any(|window| window == LISTING)
-        {
-            return Err(into_opendal(Fault::Broken(
-                "the answer is not a listing".to_owned(),
-            )));
+        if !body.windows(LISTING.len()).take(1024).any(|window| window == LISTING) {
+            return Err(into_opendal(Fault::Broken("the answer is not a listing".to_owned())));
         }
         Ok(head.map(|()| whole(body)))
     }
@@ -182,8 +168,7 @@ impl Wire {
     async fn refusal(&self, mut answer: reqwest::Response) -> Refusal {
         let mut body = Vec::new();
         while body.len() < REFUSAL_LEN_BYTES_MAX
-            && let Ok(Ok(Some(piece))) =
-                tokio::time::timeout(self.patience.idle, answer.chunk()).await
+            && let Ok(Ok(Some(piece))) = tokio::time::timeout(self.patience.idle, answer.chunk()).await
         {
             body.extend_from_slice(&piece);
         }
@@ -248,19 +233,12 @@ fn fault(error: reqwest::Error) -> Fault {
         root = source;
     }
     let text = root.to_string();
-    if is_connect {
-        Fault::Connect(text)
-    } else {
-        Fault::Broken(text)
-    }
+    if is_connect { Fault::Connect(text) } else { Fault::Broken(text) }
 }
 
 fn date(headers: &HeaderMap) -> Option<StoreTime> {
     let text = headers.get(header::DATE)?.to_str().ok()?;
-    let unix_ms = Timestamp::parse_rfc2822(text)
-        .ok()?
-        .into_inner()
-        .as_millisecond();
+    let unix_ms = Timestamp::parse_rfc2822(text).ok()?.into_inner().as_millisecond();
     Some(StoreTime { unix_ms })
 }
 
@@ -278,18 +256,12 @@ fn parse_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusa
         status: status.as_u16(),
         code: element("Code").unwrap_or_default(),
         message: element("Message").unwrap_or_default(),
-        retry_after: headers
-            .get(header::RETRY_AFTER)
-            .and_then(seconds)
-            .map(Duration::from_secs),
+        retry_after: headers.get(header::RETRY_AFTER).and_then(seconds).map(Duration::from_secs),
     }
 }
 
 /// The one HTTP client of a store.
-pub(super) fn client(
-    settings: &Settings,
-    connect: Duration,
-) -> Result<reqwest::Client, StoreError> {
+pub(super) fn client(settings: &Settings, connect: Duration) -> Result<reqwest::Client, StoreError> {
     // reqwest is built without a provider of its own. An error says that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
@@ -303,10 +275,9 @@ pub(super) fn client(
     if let Some(path) = &settings.ca_bundle {
         builder = builder.tls_certs_only(certificates(path)?);
     }
-    builder.build().map_err(|error| StoreError::Invalid {
-        what: format!("cannot set up HTTPS: {}", fault(error)),
-        hint: None,
-    })
+    builder
+        .build()
+        .map_err(|error| StoreError::Invalid { what: format!("cannot set up HTTPS: {}", fault(error)), hint: None })
 }
 
 fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, StoreError> {
@@ -315,8 +286,7 @@ fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, StoreError> {
         hint: Some("AWS_CA_BUNDLE names a file of PEM certificates"),
     };
     let pem = std::fs::read(path).map_err(|error| invalid(error.to_string()))?;
-    let found = reqwest::Certificate::from_pem_bundle(&pem)
-        .map_err(|error| invalid(fault(error).to_string()))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| invalid(fault(error).to_string()))?;
     if found.is_empty() {
         return Err(invalid("there are none in it".to_owned()));
     }
@@ -329,10 +299,7 @@ mod tests {
 
     fn test_client() -> reqwest::Client {
         let url = "s3://bucket".parse().expect("url");
-        let options = super::super::StoreOptions {
-            region: Some("eu-west-1".to_owned()),
-            ..Default::default()
-        };
+        let options = super::super::StoreOptions { region: Some("eu-west-1".to_owned()), ..Default::default() };
         let settings = Settings::resolve(&url, &options, &super::super::Nothing).expect("settings");
         client(&settings, Duration::ZERO).expect("client")
     }
@@ -357,24 +324,15 @@ mod tests {
     fn a_date_header_is_understood() {
         let mut headers = HeaderMap::new();
         assert_eq!(date(&headers), None);
-        headers.insert(
-            header::DATE,
-            http::HeaderValue::from_static("Sun, 22 Nov 2026 14:30:00 GMT"),
-        );
-        assert_eq!(
-            date(&headers),
-            Some(StoreTime {
-                unix_ms: 1_795_357_800_000
-            })
-        );
+        headers.insert(header::DATE, http::HeaderValue::from_static("Sun, 22 Nov 2026 14:30:00 GMT"));
+        assert_eq!(date(&headers), Some(StoreTime { unix_ms: 1_795_357_800_000 }));
         headers.insert(header::DATE, http::HeaderValue::from_static("yesterday"));
         assert_eq!(date(&headers), None);
     }
 
     #[test]
     fn a_refusal_is_read_from_the_body_and_stripped_of_control_characters() {
-        let body =
-            b"<?xml?><Error><Code>SlowDown</Code><Message>wait\x1b[31m a bit</Message></Error>";
+        let body = b"<?xml?><Error><Code>SlowDown</Code><Message>wait\x1b[31m a bit</Message></Error>";
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, http::HeaderValue::from_static("7"));
         let refusal = parse_refusal(StatusCode::SERVICE_UNAVAILABLE, &headers, body);
