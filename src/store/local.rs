@@ -219,22 +219,31 @@ impl Folder {
             return Err(Failure::Symlink);
         }
         while let Some(prefix) = folders.pop() {
-            self.list_folder(&prefix, &mut found, &mut folders)?;
-            if found.len() > len_max {
-                return Err(Failure::TooMany { len_max });
-            }
+            self.list_folder(&prefix, len_max, &mut found, &mut folders)?;
+        }
+        if found.len() > len_max {
+            return Err(Failure::TooMany { len_max });
         }
         found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(found)
     }
 
     /// One folder's objects and folders. What is neither, or could not be a key, is somebody else's.
-    fn list_folder(&self, prefix: &str, found: &mut Vec<ObjectMeta>, folders: &mut Vec<String>) -> Result<(), Failure> {
+    fn list_folder(
+        &self,
+        prefix: &str,
+        len_max: usize,
+        found: &mut Vec<ObjectMeta>,
+        folders: &mut Vec<String>,
+    ) -> Result<(), Failure> {
         let entries = match fs::read_dir(self.root.join(prefix)) {
             Err(error) if is_absent(&error) => return Ok(()),
             entries => entries?,
         };
         for entry in entries {
+            if found.len() + folders.len() > len_max {
+                return Err(Failure::TooMany { len_max });
+            }
             let entry = entry?;
             let Some(key) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
                 continue;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hah_vault::store::{Patience, Put, Secret, Store, StoreError, StoreOptions, open};
 use http::Method;
 
-use crate::support::s3_server::{BUCKET, Fault, Rule, S3Server, quick};
+use crate::support::s3_server::{ACCESS_KEY_ID, BUCKET, Fault, Rule, S3Server, SECRET_ACCESS_KEY, quick};
 
 async fn connect(server: &S3Server, options: &StoreOptions) -> Arc<dyn Store> {
     open(&server.url("p"), options).await.expect("open")
@@ -456,10 +456,69 @@ async fn requests_stay_simple_and_below_the_prefix() {
 }
 
 #[tokio::test]
+async fn a_repository_may_be_a_whole_bucket() {
+    let server = S3Server::start();
+    let url = "s3://bucket".parse().expect("url");
+    let store = open(&url, &server.options()).await.expect("open");
+    for key in ["packs/a", "repository.json"] {
+        let put = store.put_if_absent(key, bytes()).await.expect("put");
+        assert_eq!(put, Put::Created);
+    }
+    assert_eq!(store.list("").await.expect("list").len(), 2);
+    assert_eq!(store.list("packs/").await.expect("list").len(), 1);
+    assert_eq!(store.get("packs/a", 100).await.expect("get"), bytes());
+    store.now().await.expect("now");
+}
+
+#[tokio::test]
 async fn nothing_secret_is_printed() {
     let (server, store) = start().await;
     let mut printed = format!("{store:?} {:?} {}", server.options(), store.describe());
     server.fault(Method::GET, usize::MAX, Fault::Status(500, "InternalError"));
     printed += &format!("{:?}", store.get("a", 10).await.expect_err("broken"));
     assert!(!printed.contains("test-secret"), "{printed}");
+}
+
+/// Run by the next test in processes of its own, with other variables.
+#[tokio::test]
+#[ignore = "the child of keys_and_endpoint_come_from_variables_or_a_profile"]
+async fn child_that_uses_its_environment() {
+    if std::env::var_os("HAH_VAULT_TEST_CHILD").is_none() {
+        return;
+    }
+    let url = "s3://bucket/p".parse().expect("url");
+    let store = open(&url, &StoreOptions::default()).await.expect("open");
+    store.put_if_absent("repository.json", bytes()).await.expect("put");
+}
+
+#[tokio::test]
+async fn keys_and_endpoint_come_from_variables_or_a_profile() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let (config, keys) = (dir.path().join("config"), dir.path().join("credentials"));
+    let server = S3Server::start();
+    let endpoint = server.endpoint();
+    let key_lines =
+        format!("[backup]\naws_access_key_id = {ACCESS_KEY_ID}\naws_secret_access_key = {SECRET_ACCESS_KEY}\n");
+    std::fs::write(&keys, key_lines).expect("write");
+    let config_lines = format!("[profile backup]\nregion = eu-west-1\nendpoint_url = {endpoint}\n");
+    std::fs::write(&config, config_lines).expect("write");
+    let paths = [&config, &keys].map(|path| path.to_str().expect("utf-8"));
+
+    let variables = [
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+    ];
+    let profile = [("AWS_PROFILE", "backup"), ("AWS_CONFIG_FILE", paths[0]), ("AWS_SHARED_CREDENTIALS_FILE", paths[1])];
+    for variables in [variables, profile] {
+        let mut child = std::process::Command::new(std::env::current_exe().expect("own path"));
+        child.args(["--exact", "store::s3::child_that_uses_its_environment", "--ignored"]);
+        child.env_clear().envs(variables);
+        child.env("HAH_VAULT_TEST_CHILD", "1");
+        let output = child.output().expect("child");
+        assert!(output.status.success(), "{variables:?}: {output:?}");
+        let path = server.root.path().join(BUCKET).join("p/repository.json");
+        assert_eq!(std::fs::read(&path).expect("read"), bytes());
+        std::fs::remove_file(&path).expect("remove");
+    }
 }

@@ -169,7 +169,7 @@ fn refused(at: At, fault: Fault) -> StoreError {
 fn denied_hint(code: &str) -> &'static str {
     match code {
         "RequestTimeTooSkewed" => HINT_CLOCK,
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" => HINT_KEYS,
+        "InvalidAccessKeyId" | "NotSignedUp" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" => HINT_KEYS,
         "ObjectLockedByBucketPolicy" => "a bucket lock protects this object until its age is reached",
         _ => HINT_RIGHTS,
     }

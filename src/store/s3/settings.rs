@@ -62,61 +62,78 @@ impl Surroundings for Nothing {
 const HINT_REGION: &str = "set AWS_REGION, or AWS_ENDPOINT_URL for a store that is not AWS";
 const HINT_ENDPOINT: &str = "write https://host or http://host:port, without a path or keys";
 
+/// Which server a URL means.
+struct Server {
+    endpoint: String,
+    region: String,
+    is_aws: bool,
+}
+
 impl Settings {
     pub(super) fn resolve(
         url: &StoreUrl,
         options: &StoreOptions,
         around: &dyn Surroundings,
     ) -> Result<Self, StoreError> {
-        let profile = options.profile.clone().or_else(|| around.variable("AWS_PROFILE"));
-        let from_profile = |name: &str| {
-            let profile = profile.as_deref().unwrap_or("default");
-            profile_value(&around.config_file()?, profile, name)
+        let own_profile = || around.variable("AWS_PROFILE");
+        let profile = options.profile.clone().or_else(own_profile);
+        let (bucket, prefix, server) = match url {
+            StoreUrl::R2 { account, bucket, prefix } => (bucket, prefix, Server::r2(account, options)),
+            StoreUrl::S3 { bucket, prefix } => {
+                let server = Server::s3(options, profile.as_deref(), around)?;
+                (bucket, prefix, server)
+            }
+            StoreUrl::Local { .. } => return Err(invalid(format!("not an S3 URL: {url}"), None)),
         };
-        let given = options
+        // Over TLS a dot in the bucket would not fit AWS's certificate.
+        let virtual_host_style = server.is_aws && !bucket.contains('.');
+        let own_bundle = || around.variable("AWS_CA_BUNDLE").map(PathBuf::from);
+        Ok(Self {
+            host: host_of(&server.endpoint)?,
+            endpoint: server.endpoint.trim_end_matches('/').to_owned(),
+            bucket: bucket.clone(),
+            prefix: prefix.clone(),
+            region: server.region,
+            virtual_host_style: options.virtual_host_style.unwrap_or(virtual_host_style),
+            is_aws: server.is_aws,
+            profile,
+            credentials: options.credentials.clone(),
+            ca_bundle: options.ca_bundle.clone().or_else(own_bundle),
+        })
+    }
+}
+
+impl Server {
+    /// The account in the URL decides: `AWS_ENDPOINT_URL` may be meant for other tools. R2 knows no region but one.
+    fn r2(account: &str, options: &StoreOptions) -> Self {
+        let own = || format!("https://{account}.r2.cloudflarestorage.com");
+        Self { endpoint: options.endpoint.clone().unwrap_or_else(own), region: "auto".to_owned(), is_aws: false }
+    }
+
+    fn s3(options: &StoreOptions, profile: Option<&str>, around: &dyn Surroundings) -> Result<Self, StoreError> {
+        let from_profile = |name: &str| {
+            let text = around.config_file()?;
+            profile_value(&text, profile.unwrap_or("default"), name)
+        };
+        let endpoint = options
             .endpoint
             .clone()
             .or_else(|| around.variable("AWS_ENDPOINT_URL_S3"))
-            .or_else(|| around.variable("AWS_ENDPOINT_URL"));
+            .or_else(|| around.variable("AWS_ENDPOINT_URL"))
+            .or_else(|| from_profile("endpoint_url"));
         let region = options
             .region
             .clone()
             .or_else(|| around.variable("AWS_REGION"))
-            .or_else(|| around.variable("AWS_DEFAULT_REGION"));
-
-        let (bucket, prefix, endpoint, region, is_aws) = match url {
-            StoreUrl::R2 { account, bucket, prefix } => {
-                // The account in the URL decides; AWS_ENDPOINT_URL may be meant for other tools. R2 knows no other region.
-                let own = format!("https://{account}.r2.cloudflarestorage.com");
-                let endpoint = options.endpoint.clone().unwrap_or(own);
-                (bucket, prefix, endpoint, "auto".to_owned(), false)
-            }
-            StoreUrl::S3 { bucket, prefix } => match given.or_else(|| from_profile("endpoint_url")) {
-                Some(endpoint) => {
-                    let region = region.unwrap_or_else(|| "auto".to_owned());
-                    (bucket, prefix, endpoint, region, false)
-                }
-                None => {
-                    let region = region.or_else(|| from_profile("region")).ok_or_else(no_region)?;
-                    (bucket, prefix, aws_endpoint(&region), region, true)
-                }
-            },
-            StoreUrl::Local { .. } => return Err(invalid(format!("not an S3 URL: {url}"), None)),
+            .or_else(|| around.variable("AWS_DEFAULT_REGION"))
+            .or_else(|| from_profile("region"));
+        let is_aws = endpoint.is_none();
+        let region = match region {
+            None if is_aws => return Err(no_region()),
+            None => "auto".to_owned(),
+            Some(region) => region,
         };
-        // Over TLS a dot in the bucket would not fit AWS's certificate.
-        let virtual_host_style = options.virtual_host_style.unwrap_or(is_aws && !bucket.contains('.'));
-        Ok(Self {
-            host: host_of(&endpoint)?,
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
-            bucket: bucket.clone(),
-            prefix: prefix.clone(),
-            region,
-            virtual_host_style,
-            is_aws,
-            profile,
-            credentials: options.credentials.clone(),
-            ca_bundle: options.ca_bundle.clone().or_else(|| around.variable("AWS_CA_BUNDLE").map(PathBuf::from)),
-        })
+        Ok(Self { endpoint: endpoint.unwrap_or_else(|| aws_endpoint(&region)), region, is_aws })
     }
 }
 
