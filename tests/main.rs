@@ -3,6 +3,7 @@
 mod join;
 mod normalise;
 mod records;
+mod roundtrip;
 mod store;
 mod support;
 mod unwrap;

@@ -32,13 +32,23 @@ fn listed(object: ObjectMeta) -> Option<Listed> {
 }
 
 impl Repository {
-    /// The manifests of one source or of all, sorted by source, then time. Objects with other names are left out.
+    /// The manifests of one source or of all, sorted by source, then time, then modification time. Objects with other names are left out.
     ///
     /// # Errors
     /// [`ArchiveError::Store`].
     pub async fn list_manifests(&self, source: Option<&SourceName>) -> Result<Vec<Listed>, ArchiveError> {
         let prefix = source.map_or_else(|| MANIFESTS_PREFIX.to_owned(), ManifestName::prefix);
-        Ok(self.store.list(&prefix).await?.into_iter().filter_map(listed).collect())
+        let mut list: Vec<Listed> = self.store.list(&prefix).await?.into_iter().filter_map(listed).collect();
+        // Names of one second sort by their random part; which was committed last, the store knows.
+        list.sort_by(|a, b| {
+            (&a.name.source, a.name.time, a.modified, a.name.suffix).cmp(&(
+                &b.name.source,
+                b.name.time,
+                b.modified,
+                b.name.suffix,
+            ))
+        });
+        Ok(list)
     }
 
     /// The keys of a source.

@@ -2,5 +2,6 @@
 
 pub mod fault_store;
 pub mod msgpack;
+pub mod repo;
 pub mod s3_server;
 pub mod state;
