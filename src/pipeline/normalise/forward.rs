@@ -78,12 +78,21 @@ impl Normaliser {
             self.order.ascending = map.order_at.is_none();
             if let Some(order_at) = map.order_at {
                 let from = order_at as usize;
-                let places = self.sorter.orders.get(from..from + usize::from(map.entries)).unwrap_or_default();
+                let places = self
+                    .sorter
+                    .orders
+                    .get(from..from + usize::from(map.entries))
+                    .unwrap_or_default();
                 self.order.places.clear();
                 self.order.places.extend_from_slice(places);
                 self.counts.reordered_maps += 1;
             }
-            let Ok(()) = self.model.order(&mut self.encoder, map.keys_hash, map.entries, &mut self.order);
+            let Ok(()) = self.model.order(
+                &mut self.encoder,
+                map.keys_hash,
+                map.entries,
+                &mut self.order,
+            );
         }
     }
 
@@ -140,13 +149,18 @@ impl Sorter {
 
     /// Fills `by_key` with the entries' indices in ascending order of their keys.
     fn sort(&mut self, record: &[u8], map: &MapEnd<'_>, entries: u16) -> Result<(), Unsuitable> {
-        let key = |&at: &u16| map.entries.get(usize::from(at)).map(|entry| entry.sort_key(record));
+        let key = |&at: &u16| {
+            map.entries
+                .get(usize::from(at))
+                .map(|entry| entry.sort_key(record))
+        };
         self.by_key.clear();
         self.by_key.extend(0..entries);
         self.by_key.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
-        match self.by_key.array_windows().all(|[a, b]| key(a) < key(b)) {
-            true => Ok(()),
-            false => Err(Unsuitable),
+        if self.by_key.is_sorted_by(|a, b| key(a) < key(b)) {
+            Ok(())
+        } else {
+            Err(Unsuitable)
         }
     }
 
@@ -157,10 +171,20 @@ impl Sorter {
         self.moved_maps.clear();
         for &at in &self.by_key {
             let at = usize::from(at);
-            let Some(entry) = map.entries.get(at) else { continue };
-            let inside_end = map.entries.get(at + 1).map_or(self.maps.len(), |next| next.mark as usize);
-            self.moved.extend_from_slice(record.get(entry.bytes()).unwrap_or_default());
-            self.moved_maps.extend_from_slice(self.maps.get(entry.mark as usize..inside_end).unwrap_or_default());
+            let Some(entry) = map.entries.get(at) else {
+                continue;
+            };
+            let inside_end = map
+                .entries
+                .get(at + 1)
+                .map_or(self.maps.len(), |next| next.mark as usize);
+            self.moved
+                .extend_from_slice(record.get(entry.bytes()).unwrap_or_default());
+            self.moved_maps.extend_from_slice(
+                self.maps
+                    .get(entry.mark as usize..inside_end)
+                    .unwrap_or_default(),
+            );
         }
         if let Some(place) = record.get_mut(map.bytes()) {
             place.copy_from_slice(&self.moved);
@@ -199,7 +223,11 @@ impl Visitor for Sorter {
             }
             order_at = Some(at as u32);
         }
-        self.maps.push(SortedMap { keys_hash: map.keys_hash, entries, order_at });
+        self.maps.push(SortedMap {
+            keys_hash: map.keys_hash,
+            entries,
+            order_at,
+        });
         Ok(())
     }
 }

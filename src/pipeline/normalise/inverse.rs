@@ -134,7 +134,11 @@ struct Restorer<R> {
 
 impl<R: BufRead> Restorer<R> {
     fn restore(&mut self, walker: &mut Walker, record: &mut [u8]) -> Result<(), NotesError> {
-        if self.model.as_is(&mut self.decoder, false)? { Ok(()) } else { walker.walk(record, self) }
+        if self.model.as_is(&mut self.decoder, false)? {
+            Ok(())
+        } else {
+            walker.walk(record, self)
+        }
     }
 }
 
@@ -145,17 +149,26 @@ impl<R: BufRead> Visitor for Restorer<R> {
     #[inline]
     fn map_ended(&mut self, record: &mut [u8], map: MapEnd<'_>) -> Result<(), NotesError> {
         let entries = u16::try_from(map.entries.len()).map_err(|_| Unsuitable)?;
-        self.model.order(&mut self.decoder, map.keys_hash, entries, &mut self.order)?;
+        self.model
+            .order(&mut self.decoder, map.keys_hash, entries, &mut self.order)?;
         if self.order.ascending {
             return Ok(());
         }
         self.moved.clear();
         for &place in &self.order.places {
-            let entry = map.entries.get(usize::from(place)).ok_or(NotesError::Corrupt)?;
-            self.moved.extend_from_slice(record.get(entry.bytes()).unwrap_or_default());
+            let entry = map
+                .entries
+                .get(usize::from(place))
+                .ok_or(NotesError::Corrupt)?;
+            self.moved
+                .extend_from_slice(record.get(entry.bytes()).unwrap_or_default());
         }
-        let place = record.get_mut(map.bytes()).filter(|place| place.len() == self.moved.len());
-        place.ok_or(NotesError::Corrupt)?.copy_from_slice(&self.moved);
+        let place = record
+            .get_mut(map.bytes())
+            .filter(|place| place.len() == self.moved.len());
+        place
+            .ok_or(NotesError::Corrupt)?
+            .copy_from_slice(&self.moved);
         Ok(())
     }
 }

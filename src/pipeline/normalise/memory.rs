@@ -49,7 +49,10 @@ impl Memory {
     /// Remembers a new key set, unless it is too large.
     pub(super) fn add(&mut self, keys_hash: u64, entries: u16, order: &MapOrder) {
         if entries <= REMEMBERED_ENTRIES_MAX {
-            let set = KeySet { cycles: vec![Cycle::new(entries, order)], steady: order.ascending };
+            let set = KeySet {
+                cycles: vec![Cycle::new(entries, order)],
+                steady: order.ascending,
+            };
             self.young.insert((keys_hash, entries), set);
             self.young_cycle_entries += usize::from(entries);
         }
@@ -146,7 +149,12 @@ impl Cycle {
         // At most REMEMBERED_ENTRIES_MAX entries, so that no place is cut off.
         let places: Box<[u8]> = from_first.map(|at| order.place(at.into()) as u8).collect();
         let ascending = places.is_sorted();
-        Self { places, ascending, rotation, confidence: 1 }
+        Self {
+            places,
+            ascending,
+            rotation,
+            confidence: 1,
+        }
     }
 
     /// The place in normal form of the entry written at `at`, when place 0 is written at `rotation`.
@@ -162,7 +170,9 @@ impl Cycle {
         order.ascending = self.ascending && rotation == 0;
         if !order.ascending {
             order.places.clear();
-            order.places.extend((0..self.places.len()).map(|at| self.place(at, rotation)));
+            order
+                .places
+                .extend((0..self.places.len()).map(|at| self.place(at, rotation)));
         }
     }
 }
