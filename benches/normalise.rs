@@ -23,10 +23,7 @@ fn state(path: &Path) -> Vec<u8> {
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
     for entry in archive.entries().expect("a tar") {
         let mut entry = entry.expect("a tar entry");
-        if entry
-            .path()
-            .is_ok_and(|path| path.as_os_str() == "state.bin")
-        {
+        if entry.path().is_ok_and(|path| path.as_os_str() == "state.bin") {
             let mut state = Vec::new();
             entry.read_to_end(&mut state).expect("a whole entry");
             return state;
@@ -37,10 +34,7 @@ fn state(path: &Path) -> Vec<u8> {
 
 /// The records of a Consul or Nomad state.
 fn records(state: &[u8]) -> Option<Records> {
-    let mut records = Records {
-        bytes: Vec::new(),
-        lens: Vec::new(),
-    };
+    let mut records = Records { bytes: Vec::new(), lens: Vec::new() };
     let mut splitter = Splitter::new();
     let mut sink = |piece: Piece<'_>| {
         if let Piece::Record(record) = piece {
@@ -68,9 +62,7 @@ fn normalise(records: &mut Records) -> Vec<u8> {
 fn snapshots() -> Vec<PathBuf> {
     let Some(series) = std::env::var_os("HAH_VAULT_SERIES") else {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-        return ["nomad-02.snap", "consul-02.snap"]
-            .map(|name| fixtures.join(name))
-            .to_vec();
+        return ["nomad-02.snap", "consul-02.snap"].map(|name| fixtures.join(name)).to_vec();
     };
     let mut folders = vec![PathBuf::from(series)];
     let mut snapshots = Vec::new();
@@ -78,12 +70,7 @@ fn snapshots() -> Vec<PathBuf> {
         for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
             match entry.path() {
                 path if path.is_dir() => folders.push(path),
-                path if path
-                    .extension()
-                    .is_some_and(|extension| extension == "snap") =>
-                {
-                    snapshots.push(path)
-                }
+                path if path.extension().is_some_and(|extension| extension == "snap") => snapshots.push(path),
                 _ => {}
             }
         }
@@ -98,35 +85,20 @@ fn stages(criterion: &mut Criterion) {
         let Some(mut records) = records(&state) else {
             continue;
         };
-        let name = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut group = criterion.benchmark_group(name);
         group.throughput(Throughput::Bytes(records.bytes.len() as u64));
-        group.bench_function("split", |bencher| {
-            bencher.iter(|| black_box(self::records(&state).is_some()))
-        });
-        let fresh = |records: &Records| Records {
-            bytes: records.bytes.clone(),
-            lens: records.lens.clone(),
-        };
+        group.bench_function("split", |bencher| bencher.iter(|| black_box(self::records(&state).is_some())));
+        let fresh = |records: &Records| Records { bytes: records.bytes.clone(), lens: records.lens.clone() };
         group.bench_function("normalise", |bencher| {
-            bencher.iter_batched_ref(
-                || fresh(&records),
-                |records| normalise(records),
-                BatchSize::LargeInput,
-            );
+            bencher.iter_batched_ref(|| fresh(&records), |records| normalise(records), BatchSize::LargeInput);
         });
         let notes = normalise(&mut records);
         group.bench_function("restore", |bencher| {
             bencher.iter(|| {
                 let mut out = Vec::with_capacity(records.bytes.len());
                 let mut denormaliser = Denormaliser::new(&notes[..]);
-                denormaliser
-                    .push(&records.bytes, &mut out)
-                    .expect("its own notes");
+                denormaliser.push(&records.bytes, &mut out).expect("its own notes");
                 out
             });
         });

@@ -38,33 +38,15 @@ fn records() -> Vec<Vec<u8>> {
 #[test]
 fn a_target_of_0_makes_every_record_a_chunk() {
     let mut joiner = Joiner::new(&[0; 32], 0);
-    assert_eq!(
-        joiner.record(FORM, &[1, 2]),
-        Cuts {
-            before: false,
-            after: true
-        }
-    );
+    assert_eq!(joiner.record(FORM, &[1, 2]), Cuts { before: false, after: true });
     assert!(!joiner.interrupt());
 }
 
 #[test]
 fn a_long_record_is_a_chunk_of_its_own() {
     let mut joiner = Joiner::new(&[0; 32], 1_000_000);
-    assert_eq!(
-        joiner.record(FORM, &[1]),
-        Cuts {
-            before: false,
-            after: false
-        }
-    );
-    assert_eq!(
-        joiner.record(FORM, &vec![0; 1_000_000]),
-        Cuts {
-            before: true,
-            after: true
-        }
-    );
+    assert_eq!(joiner.record(FORM, &[1]), Cuts { before: false, after: false });
+    assert_eq!(joiner.record(FORM, &vec![0; 1_000_000]), Cuts { before: true, after: true });
 }
 
 #[test]
@@ -72,27 +54,15 @@ fn chunks_have_about_the_target_length() {
     for target_len in [256, 1024] {
         let chunks = chunks(target_len, &records());
         let mean_len = records().concat().len() / chunks.len();
-        assert!(
-            (target_len as usize * 8 / 10..target_len as usize * 13 / 10).contains(&mean_len),
-            "{mean_len}"
-        );
-        assert!(
-            chunks
-                .iter()
-                .all(|chunk| chunk.concat().len() <= target_len as usize * 8 + 100)
-        );
+        assert!((target_len as usize * 8 / 10..target_len as usize * 13 / 10).contains(&mean_len), "{mean_len}");
+        assert!(chunks.iter().all(|chunk| chunk.concat().len() <= target_len as usize * 8 + 100));
     }
 }
 
 #[test]
 fn a_changed_value_changes_one_chunk_and_a_new_record_at_most_two() {
     let before = chunks(512, &records());
-    let new = |records: &[Vec<u8>]| {
-        chunks(512, records)
-            .iter()
-            .filter(|chunk| !before.contains(chunk))
-            .count()
-    };
+    let new = |records: &[Vec<u8>]| chunks(512, records).iter().filter(|chunk| !before.contains(chunk)).count();
     for at in (0..4_000).step_by(371) {
         let mut changed = records();
         changed[at][66] ^= 0xff;

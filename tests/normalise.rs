@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use hah_vault::pipeline::normalise::{Denormaliser, Normaliser, NotesError};
-use hah_vault::pipeline::regions::Regions;
+use hah_vault::pipeline::regions::{REGIONS_MAX, Region, Regions};
 use hah_vault::snapshot::records::RECORD_LEN_MAX;
 use proptest::prelude::*;
 
 use crate::support::msgpack::{Value, Width, next, str, value};
-use crate::support::state::{Owned, fixture, normalise, restore};
+use crate::support::state::{Owned, fixture, normalise, restore, state};
 
 /// Through both directions and back, with the checks that hold for every input.
 fn round(state: &[u8], slice_len: usize) -> Vec<u8> {
@@ -17,10 +17,7 @@ fn round(state: &[u8], slice_len: usize) -> Vec<u8> {
     let restored = restore(&normal.bytes, &normal.notes, &normal.regions, slice_len).unwrap();
     assert!(restored == state, "restored bytes differ");
     let again = normalise(&normal.bytes, slice_len);
-    assert!(
-        again.bytes == normal.bytes,
-        "the normal form is not its own normal form"
-    );
+    assert!(again.bytes == normal.bytes, "the normal form is not its own normal form");
     assert_eq!(again.counts.reordered_maps, 0);
     normal.bytes
 }
@@ -39,42 +36,28 @@ fn state_of(records: &[Vec<u8>]) -> Vec<u8> {
 
 #[test]
 fn real_states_come_back_and_hardly_anything_is_kept_as_it_is() {
-    for (name, notes_len_max) in [
-        ("nomad-02.snap", 200),
-        ("nomad-02-again.snap", 200),
-        ("consul-02.snap", 35),
-    ] {
+    for (name, notes_len_max) in [("nomad-02.snap", 200), ("nomad-02-again.snap", 200), ("consul-02.snap", 35)] {
         let state = fixture(name);
         round(&state, 1000);
         let normal = normalise(&state, 1000);
         assert_eq!(normal.counts.as_is, 0);
         assert_eq!(normal.regions.regions().len(), 1);
-        assert!(
-            normal.notes.len() <= notes_len_max,
-            "{name}: {}",
-            normal.notes.len()
-        );
+        assert!(normal.notes.len() <= notes_len_max, "{name}: {}", normal.notes.len());
     }
 }
 
 #[test]
 fn an_unchanged_state_has_the_same_records_again() {
     for name in ["consul-02", "nomad-02"] {
-        let [before, after] =
-            ["", "-again"].map(|again| normalise(&fixture(&format!("{name}{again}.snap")), 5000));
+        let [before, after] = ["", "-again"].map(|again| normalise(&fixture(&format!("{name}{again}.snap")), 5000));
         assert!(before.pieces == after.pieces, "{name}");
     }
 }
 
 #[test]
 fn the_worked_example_of_the_notes_has_not_changed() {
-    let map = |keys: [&str; 3]| {
-        Value::Map(
-            Width::Fix,
-            keys.map(|key| (str(key), Value::Leaf(vec![0x01]))).to_vec(),
-        )
-        .record()
-    };
+    let map =
+        |keys: [&str; 3]| Value::Map(Width::Fix, keys.map(|key| (str(key), Value::Leaf(vec![0x01]))).to_vec()).record();
     let state = state_of(&[
         map(["a", "b", "c"]),
         map(["b", "c", "a"]),
@@ -91,24 +74,10 @@ const EXAMPLE_NOTES: [u8; 5] = [0xbb, 0xd4, 0xac, 0xaa, 0x00];
 #[test]
 fn large_maps_come_back() {
     let mut seed = 1;
-    for (entries, normalised) in [
-        (257, true),
-        (5_000, true),
-        (65_535, true),
-        (65_536, false),
-        (100_000, false),
-    ] {
-        let keys =
-            (0..entries).map(|at: u32| Value::Leaf([&[0xce], &at.to_be_bytes()[..]].concat()));
-        let map = Value::Map(
-            Width::Fix,
-            keys.map(|key| (key, Value::Leaf(vec![0xc0]))).collect(),
-        );
-        let records = [
-            map.shuffled(&mut seed).record(),
-            map.record(),
-            map.shuffled(&mut seed).record(),
-        ];
+    for (entries, normalised) in [(257, true), (5_000, true), (65_535, true), (65_536, false), (100_000, false)] {
+        let keys = (0..entries).map(|at: u32| Value::Leaf([&[0xce], &at.to_be_bytes()[..]].concat()));
+        let map = Value::Map(Width::Fix, keys.map(|key| (key, Value::Leaf(vec![0xc0]))).collect());
+        let records = [map.shuffled(&mut seed).record(), map.record(), map.shuffled(&mut seed).record()];
         assert!(records[0].len() <= RECORD_LEN_MAX);
         let state = state_of(&records);
         assert_eq!(round(&state, 50_000) != state, normalised, "{entries}");
@@ -121,17 +90,11 @@ fn many_key_sets_are_forgotten_alike_in_both_directions() {
     let sets: Vec<Value> = (0..9_000)
         .map(|set: u32| {
             let keys = (0..3 + set % 5).map(|key| str(&format!("{set}.{key}")));
-            Value::Map(
-                Width::Fix,
-                keys.map(|key| (key, Value::Leaf(vec![0xc0]))).collect(),
-            )
+            Value::Map(Width::Fix, keys.map(|key| (key, Value::Leaf(vec![0xc0]))).collect())
         })
         .collect();
     let records: Vec<_> = (0..40_000)
-        .map(|_| {
-            sets[(next(&mut seed) % 9_000 * (next(&mut seed) % 9_000) / 9_000) as usize]
-                .shuffled(&mut seed)
-        })
+        .map(|_| sets[(next(&mut seed) % 9_000 * (next(&mut seed) % 9_000) / 9_000) as usize].shuffled(&mut seed))
         .map(|value| value.record())
         .collect();
     round(&state_of(&records), 100_000);
@@ -140,12 +103,8 @@ fn many_key_sets_are_forgotten_alike_in_both_directions() {
 #[test]
 fn long_records_stay_as_they_are_even_when_they_end_in_junk() {
     let mut seed = 3;
-    let entries = (0..5)
-        .map(|key| (str(&key.to_string()), str(&"x".repeat(30_000))))
-        .collect();
-    let long = Value::Array(Width::Fix, vec![Value::Map(Width::Fix, entries); 8])
-        .shuffled(&mut seed)
-        .record();
+    let entries = (0..5).map(|key| (str(&key.to_string()), str(&"x".repeat(30_000)))).collect();
+    let long = Value::Array(Width::Fix, vec![Value::Map(Width::Fix, entries); 8]).shuffled(&mut seed).record();
     assert!(long.len() > RECORD_LEN_MAX);
     let small = Value::Map(Width::Fix, vec![(str("b"), str("1")), (str("a"), str("2"))]).record();
     let state = state_of(&[small.clone(), long.clone(), small]);
@@ -169,38 +128,19 @@ fn unsuitable_records_stay_as_they_are() {
     ] {
         let record = [&[1], value].concat();
         assert_eq!(normal_form(&record).0, record);
-        assert_eq!(
-            round(&state_of(&[record.clone(), record.clone()]), 3),
-            state_of(&[record.clone(), record])
-        );
+        assert_eq!(round(&state_of(&[record.clone(), record.clone()]), 3), state_of(&[record.clone(), record]));
     }
-    for not_one_value in [
-        &b""[..],
-        b"\x01",
-        b"\x01\x82\xa1b\x01",
-        b"\x01\xc0\xc0",
-        b"\x01\xdf\xff\xff\xff\xff",
-    ] {
+    for not_one_value in [&b""[..], b"\x01", b"\x01\x82\xa1b\x01", b"\x01\xc0\xc0", b"\x01\xdf\xff\xff\xff\xff"] {
         assert_eq!(normal_form(not_one_value).0, not_one_value);
     }
 }
 
 #[test]
 fn equal_texts_in_different_encodings_are_different_keys() {
-    let forms = [
-        &b"\xa1k"[..],
-        b"\xd9\x01k",
-        b"\xda\x00\x01k",
-        b"\xc4\x01k",
-        b"\xc6\x00\x00\x00\x01k",
-    ];
-    let entries = forms
-        .map(|key| (Value::Leaf(key.to_vec()), Value::Leaf(key.to_vec())))
-        .to_vec();
+    let forms = [&b"\xa1k"[..], b"\xd9\x01k", b"\xda\x00\x01k", b"\xc4\x01k", b"\xc6\x00\x00\x00\x01k"];
+    let entries = forms.map(|key| (Value::Leaf(key.to_vec()), Value::Leaf(key.to_vec()))).to_vec();
     let map = Value::Map(Width::Fix, entries);
-    let normal: HashSet<_> = (0..50)
-        .map(|seed| normal_form(&map.shuffled(&mut { seed }).record()).0)
-        .collect();
+    let normal: HashSet<_> = (0..50).map(|seed| normal_form(&map.shuffled(&mut { seed }).record()).0).collect();
     assert_eq!(normal.len(), 1);
 }
 
@@ -208,33 +148,21 @@ fn equal_texts_in_different_encodings_are_different_keys() {
 fn wrong_notes_are_told() {
     let normal = normalise(&fixture("nomad-02.snap"), 5000);
     let cut = &normal.notes[..normal.notes.len() - 1];
-    assert!(matches!(
-        restore(&normal.bytes, cut, &normal.regions, 999),
-        Err(NotesError::Short)
-    ));
+    assert!(matches!(restore(&normal.bytes, cut, &normal.regions, 999), Err(NotesError::Short)));
     let more = [&normal.notes[..], &[0]].concat();
-    assert!(matches!(
-        restore(&normal.bytes, &more, &normal.regions, 999),
-        Err(NotesError::Long)
-    ));
+    assert!(matches!(restore(&normal.bytes, &more, &normal.regions, 999), Err(NotesError::Long)));
     let cut = &normal.bytes[..normal.bytes.len() - 1];
     let mut regions = Regions::new();
     regions.verbatim(1);
     regions.records(cut.len() as u64 - 1);
-    assert!(matches!(
-        restore(cut, &normal.notes, &regions, 999),
-        Err(NotesError::Cut)
-    ));
+    assert!(matches!(restore(cut, &normal.notes, &regions, 999), Err(NotesError::Cut)));
 }
 
 #[test]
 fn no_records_have_no_notes() {
     assert_eq!(Normaliser::new().finish(), []);
     Denormaliser::new(&[][..]).finish().unwrap();
-    assert!(matches!(
-        Denormaliser::new(&[0][..]).finish(),
-        Err(NotesError::Long)
-    ));
+    assert!(matches!(Denormaliser::new(&[0][..]).finish(), Err(NotesError::Long)));
 }
 
 proptest! {
@@ -311,9 +239,62 @@ proptest! {
 fn pieces_keep_their_kinds() {
     let normal = normalise(&fixture("nomad-02.snap"), 5000);
     assert!(matches!(normal.pieces.first(), Some(Owned::Opaque(header)) if header == &[0x80]));
-    assert!(
-        normal.pieces[1..]
-            .iter()
-            .all(|piece| matches!(piece, Owned::Record(_)))
-    );
+    assert!(normal.pieces[1..].iter().all(|piece| matches!(piece, Owned::Record(_))));
+}
+
+/// `HAH_VAULT_SERIES=/path/to/series cargo test --test suite -- --ignored`
+#[test]
+#[ignore = "needs a folder of real snapshots in HAH_VAULT_SERIES"]
+fn a_series_of_real_states_comes_back() {
+    let series = std::env::var_os("HAH_VAULT_SERIES").expect("HAH_VAULT_SERIES");
+    let mut folders = vec![std::path::PathBuf::from(series)];
+    let mut states = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "snap") {
+                round(&state(&path), 65_536);
+                states += 1;
+            }
+        }
+    }
+    assert!(states > 0);
+}
+
+#[test]
+fn notes_that_cannot_be_read_are_told_as_such() {
+    struct Broken;
+    impl std::io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("broken"))
+        }
+    }
+    let mut denormaliser = Denormaliser::new(std::io::BufReader::new(Broken));
+    let pushed = denormaliser.push(b"\x01\xc0", &mut Vec::new());
+    assert!(matches!(pushed, Err(NotesError::Read(_))));
+}
+
+#[test]
+fn adjacent_stretches_of_records_are_one_region() {
+    let mut regions = Regions::new();
+    regions.records(0);
+    regions.verbatim(10);
+    regions.records(3);
+    regions.records(4);
+    regions.verbatim(0);
+    regions.records(5);
+    regions.verbatim(1);
+    regions.records(6);
+    let expected = [Region { offset: 10, len: 12 }, Region { offset: 23, len: 6 }];
+    assert_eq!(regions.regions(), expected);
+    while regions.regions().len() < REGIONS_MAX {
+        assert!(regions.has_room());
+        regions.verbatim(1);
+        regions.records(1);
+    }
+    assert!(regions.has_room());
+    regions.verbatim(1);
+    assert!(!regions.has_room());
 }

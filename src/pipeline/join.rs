@@ -39,20 +39,14 @@ pub struct Joiner {
 
 impl std::fmt::Debug for Joiner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Joiner")
-            .field("target_len", &self.target_len)
-            .finish_non_exhaustive()
+        f.debug_struct("Joiner").field("target_len", &self.target_len).finish_non_exhaustive()
     }
 }
 
 impl Joiner {
     /// `key` keeps the boundaries from telling anything about the records; with a target of 0 every record is a chunk.
     pub fn new(key: &[u8; 32], target_len: u32) -> Self {
-        Self {
-            key: Zeroizing::new(*key),
-            target_len,
-            open_len: 0,
-        }
+        Self { key: Zeroizing::new(*key), target_len, open_len: 0 }
     }
 
     /// Decides for the next record, in the form in which it is stored.
@@ -62,22 +56,16 @@ impl Joiner {
         if len >= target {
             let before = self.open_len > 0;
             self.open_len = 0;
-            return Cuts {
-                before,
-                after: true,
-            };
+            return Cuts { before, after: true };
         }
         self.open_len += len;
         // The chance is len / target_len, so that chunks are target_len long on average whatever the records' lengths.
-        let after = u64::from(self.hash(form, record)) * target < len << 32
-            || self.open_len >= target * LEN_MAX_TARGETS;
+        let after =
+            u64::from(self.hash(form, record)) * target < len << 32 || self.open_len >= target * LEN_MAX_TARGETS;
         if after {
             self.open_len = 0;
         }
-        Cuts {
-            before: false,
-            after,
-        }
+        Cuts { before: false, after }
     }
 
     /// Something else than a whole record follows; true if a chunk is open, which ends here.

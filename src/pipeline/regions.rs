@@ -30,8 +30,7 @@ impl Regions {
 
     /// Whether the next stretch may be records: adjacent to the last region, or there is room for another one.
     pub fn has_room(&self) -> bool {
-        self.regions.len() < REGIONS_MAX
-            || self.regions.last().is_some_and(|last| self.is_next(last))
+        self.regions.len() < REGIONS_MAX || self.regions.last().is_some_and(|last| self.is_next(last))
     }
 
     /// Adds the next `len` bytes: verbatim.

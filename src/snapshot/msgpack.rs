@@ -184,11 +184,7 @@ impl Scanner {
             Form::Array(count) => self.open(u64::from(count)),
             Form::Map(count) => self.open(2 * u64::from(count)),
             Form::Sized { width, .. } | Form::ArrayCounted(width) | Form::MapCounted(width) => {
-                self.field = Some(Field {
-                    form,
-                    left_bytes: width,
-                    value: 0,
-                });
+                self.field = Some(Field { form, left_bytes: width, value: 0 });
                 Ok(false)
             }
             Form::Never => Err(Malformed::Never),

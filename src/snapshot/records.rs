@@ -83,13 +83,7 @@ impl Default for Splitter {
 impl Splitter {
     /// A splitter at the beginning of a state.
     pub fn new() -> Self {
-        Self {
-            state: State::Detecting,
-            form: None,
-            begun: Vec::new(),
-            long_len: 0,
-            tally: Tally::default(),
-        }
+        Self { state: State::Detecting, form: None, begun: Vec::new(), long_len: 0, tally: Tally::default() }
     }
 
     /// The form of the state, as soon as it is known; it stays when the rest turns out opaque.
@@ -106,11 +100,7 @@ impl Splitter {
     ///
     /// # Errors
     /// Those of `sink`; the splitter is of no use after that.
-    pub fn push<E>(
-        &mut self,
-        mut bytes: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn push<E>(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
         if matches!(self.state, State::Detecting) {
             let (start, rest) = bytes.split_at(bytes.len().min(DETECT_LEN - self.begun.len()));
             self.begun.extend_from_slice(start);
@@ -127,10 +117,7 @@ impl Splitter {
     ///
     /// # Errors
     /// Those of `sink`.
-    pub fn finish<E>(
-        mut self,
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
-    ) -> Result<(Option<Form>, Tally), E> {
+    pub fn finish<E>(mut self, sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(Option<Form>, Tally), E> {
         if matches!(self.state, State::Detecting) {
             self.detect(sink)?;
         }
@@ -152,11 +139,7 @@ impl Splitter {
         self.split(&start, sink)
     }
 
-    fn split<E>(
-        &mut self,
-        mut bytes: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn split<E>(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
         while !bytes.is_empty() {
             let end = match &mut self.state {
                 State::Header(scanner) => scanner.push(bytes).ok(),
@@ -211,8 +194,7 @@ impl Splitter {
                 if matches!(self.state, State::Protobuf(_)) && Entry::parse(&self.begun).is_none() {
                     return self.give_up(&[], sink);
                 }
-                self.tally
-                    .record(self.form, &self.begun, self.begun.len() as u64);
+                self.tally.record(self.form, &self.begun, self.begun.len() as u64);
                 sink(Piece::Record(&mut self.begun))?;
                 self.begun.clear();
             }
@@ -220,33 +202,14 @@ impl Splitter {
         }
         self.long_len += (self.begun.len() + part.len()) as u64;
         if first {
-            self.tally.begin_long(
-                self.form,
-                if self.begun.is_empty() {
-                    part
-                } else {
-                    &self.begun
-                },
-            );
+            self.tally.begin_long(self.form, if self.begun.is_empty() { part } else { &self.begun });
         }
         if !self.begun.is_empty() {
-            sink(Piece::Part {
-                bytes: &self.begun,
-                first,
-                last: false,
-            })?;
+            sink(Piece::Part { bytes: &self.begun, first, last: false })?;
             self.begun.clear();
-            sink(Piece::Part {
-                bytes: part,
-                first: false,
-                last,
-            })?;
+            sink(Piece::Part { bytes: part, first: false, last })?;
         } else {
-            sink(Piece::Part {
-                bytes: part,
-                first,
-                last,
-            })?;
+            sink(Piece::Part { bytes: part, first, last })?;
         }
         if last {
             self.tally.end_long(std::mem::take(&mut self.long_len));
@@ -255,11 +218,7 @@ impl Splitter {
     }
 
     /// Passes on what has come, `bytes` and everything after it as it is.
-    fn give_up<E>(
-        &mut self,
-        bytes: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn give_up<E>(&mut self, bytes: &[u8], sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
         self.state = State::Opaque;
         for rest in [&self.begun, bytes] {
             if !rest.is_empty() {
@@ -356,20 +315,16 @@ pub struct Count {
 impl Tally {
     /// All records.
     pub fn total(&self) -> Count {
-        self.groups
-            .values()
-            .fold(Count::default(), |sum, count| Count {
-                records: sum.records + count.records,
-                bytes: sum.bytes + count.bytes,
-            })
+        self.groups.values().fold(Count::default(), |sum, count| Count {
+            records: sum.records + count.records,
+            bytes: sum.bytes + count.bytes,
+        })
     }
 
     fn record(&mut self, form: Option<Form>, start: &[u8], len: u64) {
         let group = match form {
             Some(Form::Protobuf) => self.prefix(start),
-            Some(Form::Msgpack(_)) | None => {
-                Group::Type(start.first().copied().unwrap_or_default())
-            }
+            Some(Form::Msgpack(_)) | None => Group::Type(start.first().copied().unwrap_or_default()),
         };
         self.add(group, len);
     }
@@ -377,9 +332,7 @@ impl Tally {
     fn begin_long(&mut self, form: Option<Form>, start: &[u8]) {
         self.long = Some(match form {
             Some(Form::Protobuf) => self.prefix(start),
-            Some(Form::Msgpack(_)) | None => {
-                Group::Type(start.first().copied().unwrap_or_default())
-            }
+            Some(Form::Msgpack(_)) | None => Group::Type(start.first().copied().unwrap_or_default()),
         });
     }
 
@@ -396,12 +349,9 @@ impl Tally {
     }
 
     fn prefix(&self, start: &[u8]) -> Group {
-        let prefix =
-            Entry::parse_start(start).and_then(|entry| entry.first_element().map(str::to_owned));
+        let prefix = Entry::parse_start(start).and_then(|entry| entry.first_element().map(str::to_owned));
         match prefix.map(Group::Prefix) {
-            Some(group) if self.groups.len() < PREFIXES_MAX || self.groups.contains_key(&group) => {
-                group
-            }
+            Some(group) if self.groups.len() < PREFIXES_MAX || self.groups.contains_key(&group) => group,
             Some(_) | None => Group::Other,
         }
     }

@@ -48,15 +48,12 @@ impl Value {
     pub fn shuffled(&self, seed: &mut u64) -> Self {
         match self {
             Self::Leaf(bytes) => Self::Leaf(bytes.clone()),
-            Self::Array(width, values) => Self::Array(
-                *width,
-                values.iter().map(|value| value.shuffled(seed)).collect(),
-            ),
+            Self::Array(width, values) => {
+                Self::Array(*width, values.iter().map(|value| value.shuffled(seed)).collect())
+            }
             Self::Map(width, entries) => {
-                let mut entries: Vec<_> = entries
-                    .iter()
-                    .map(|(key, value)| (key.clone(), value.shuffled(seed)))
-                    .collect();
+                let mut entries: Vec<_> =
+                    entries.iter().map(|(key, value)| (key.clone(), value.shuffled(seed))).collect();
                 for last in (1..entries.len()).rev() {
                     entries.swap(last, (next(seed) % (last as u64 + 1)) as usize);
                 }
@@ -74,9 +71,7 @@ impl Value {
                 let mut keys: Vec<_> = entries.iter().map(|(key, _)| key.bytes()).collect();
                 keys.sort();
                 keys.windows(2).all(|pair| pair[0] != pair[1])
-                    && entries
-                        .iter()
-                        .all(|(key, value)| key.is_scalar() && value.is_suitable())
+                    && entries.iter().all(|(key, value)| key.is_scalar() && value.is_suitable())
             }
         }
     }
@@ -160,14 +155,11 @@ pub fn leaf() -> impl Strategy<Value = Value> {
         ][form];
         Value::Leaf([&[first], &bytes[..len]].concat())
     });
-    let sized =
-        (0_usize..9, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(form, payload)| {
-            match form {
-                0..3 => sized(0xc4 + form as u8, 1 << form, None, &payload),
-                3..6 => sized(0xd9 + form as u8 - 3, 1 << (form - 3), None, &payload),
-                _ => sized(0xc7 + form as u8 - 6, 1 << (form - 6), Some(5), &payload),
-            }
-        });
+    let sized = (0_usize..9, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(form, payload)| match form {
+        0..3 => sized(0xc4 + form as u8, 1 << form, None, &payload),
+        3..6 => sized(0xd9 + form as u8 - 3, 1 << (form - 3), None, &payload),
+        _ => sized(0xc7 + form as u8 - 6, 1 << (form - 6), Some(5), &payload),
+    });
     prop_oneof![2 => fixed, 1 => sized, 3 => key()]
 }
 

@@ -10,11 +10,12 @@ use hah_vault::snapshot::records::{Form, Piece, Splitter, Tally};
 
 /// `state.bin` of a fixture.
 pub fn fixture(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name);
-    let file =
-        std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    state(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name))
+}
+
+/// `state.bin` of a snapshot.
+pub fn state(path: &Path) -> Vec<u8> {
+    let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
     for entry in archive.entries().unwrap() {
         let mut entry = entry.unwrap();
@@ -24,7 +25,7 @@ pub fn fixture(name: &str) -> Vec<u8> {
             return state;
         }
     }
-    panic!("{name} has no state.bin");
+    panic!("{} has no state.bin", path.display());
 }
 
 /// A piece of a state with its bytes.
@@ -32,11 +33,7 @@ pub fn fixture(name: &str) -> Vec<u8> {
 pub enum Owned {
     Opaque(Vec<u8>),
     Record(Vec<u8>),
-    Part {
-        bytes: Vec<u8>,
-        first: bool,
-        last: bool,
-    },
+    Part { bytes: Vec<u8>, first: bool, last: bool },
 }
 
 impl Owned {
@@ -60,11 +57,7 @@ pub fn split(state: &[u8], slice_len: usize) -> Split {
         pieces.push(match piece {
             Piece::Opaque(bytes) => Owned::Opaque(bytes.to_vec()),
             Piece::Record(bytes) => Owned::Record(bytes.to_vec()),
-            Piece::Part { bytes, first, last } => Owned::Part {
-                bytes: bytes.to_vec(),
-                first,
-                last,
-            },
+            Piece::Part { bytes, first, last } => Owned::Part { bytes: bytes.to_vec(), first, last },
         });
         Ok::<(), Infallible>(())
     };
@@ -73,11 +66,7 @@ pub fn split(state: &[u8], slice_len: usize) -> Split {
         let Ok(()) = splitter.push(slice, &mut sink);
     }
     let Ok((form, tally)) = splitter.finish(&mut sink);
-    Split {
-        pieces,
-        form,
-        tally,
-    }
+    Split { pieces, form, tally }
 }
 
 /// A state in normal form.
@@ -91,9 +80,7 @@ pub struct Normal {
 
 /// Brings a state into normal form.
 pub fn normalise(state: &[u8], slice_len: usize) -> Normal {
-    let Split {
-        mut pieces, form, ..
-    } = split(state, slice_len);
+    let Split { mut pieces, form, .. } = split(state, slice_len);
     let mut normaliser = Normaliser::new();
     let (mut bytes, mut notes, mut regions) = (Vec::new(), Vec::new(), Regions::new());
     for piece in &mut pieces {
@@ -111,22 +98,11 @@ pub fn normalise(state: &[u8], slice_len: usize) -> Normal {
     }
     let counts = normaliser.counts();
     notes.extend(normaliser.finish());
-    Normal {
-        pieces,
-        bytes,
-        notes,
-        regions,
-        counts,
-    }
+    Normal { pieces, bytes, notes, regions, counts }
 }
 
 /// The inverse of [`normalise`].
-pub fn restore(
-    bytes: &[u8],
-    notes: &[u8],
-    regions: &Regions,
-    slice_len: usize,
-) -> Result<Vec<u8>, NotesError> {
+pub fn restore(bytes: &[u8], notes: &[u8], regions: &Regions, slice_len: usize) -> Result<Vec<u8>, NotesError> {
     let mut out = Vec::new();
     let mut at = 0;
     let mut denormaliser = Denormaliser::new(notes);

@@ -7,7 +7,8 @@ use crate::snapshot::records::RECORD_LEN_MAX;
 
 /// Brings the records of one snapshot into normal form, one after the other, and writes the order notes.
 ///
-/// Memory: a few times the largest record, and some MiB of remembered orders.
+/// Memory: a few times a usual record and up to 5 MiB of remembered orders; at worst, for a record of
+/// [`RECORD_LEN_MAX`] that is nothing but maps, some 30 MiB.
 #[derive(Debug)]
 pub struct Normaliser {
     walker: Walker,
@@ -78,21 +79,12 @@ impl Normaliser {
             self.order.ascending = map.order_at.is_none();
             if let Some(order_at) = map.order_at {
                 let from = order_at as usize;
-                let places = self
-                    .sorter
-                    .orders
-                    .get(from..from + usize::from(map.entries))
-                    .unwrap_or_default();
+                let places = self.sorter.orders.get(from..from + usize::from(map.entries)).unwrap_or_default();
                 self.order.places.clear();
                 self.order.places.extend_from_slice(places);
                 self.counts.reordered_maps += 1;
             }
-            let Ok(()) = self.model.order(
-                &mut self.encoder,
-                map.keys_hash,
-                map.entries,
-                &mut self.order,
-            );
+            let Ok(()) = self.model.order(&mut self.encoder, map.keys_hash, map.entries, &mut self.order);
         }
     }
 
@@ -149,19 +141,11 @@ impl Sorter {
 
     /// Fills `by_key` with the entries' indices in ascending order of their keys.
     fn sort(&mut self, record: &[u8], map: &MapEnd<'_>, entries: u16) -> Result<(), Unsuitable> {
-        let key = |&at: &u16| {
-            map.entries
-                .get(usize::from(at))
-                .map(|entry| entry.sort_key(record))
-        };
+        let key = |&at: &u16| map.entries.get(usize::from(at)).map(|entry| entry.sort_key(record));
         self.by_key.clear();
         self.by_key.extend(0..entries);
         self.by_key.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
-        if self.by_key.is_sorted_by(|a, b| key(a) < key(b)) {
-            Ok(())
-        } else {
-            Err(Unsuitable)
-        }
+        if self.by_key.is_sorted_by(|a, b| key(a) < key(b)) { Ok(()) } else { Err(Unsuitable) }
     }
 
     /// Moves the entries, and what was noted of the maps inside them.
@@ -174,17 +158,9 @@ impl Sorter {
             let Some(entry) = map.entries.get(at) else {
                 continue;
             };
-            let inside_end = map
-                .entries
-                .get(at + 1)
-                .map_or(self.maps.len(), |next| next.mark as usize);
-            self.moved
-                .extend_from_slice(record.get(entry.bytes()).unwrap_or_default());
-            self.moved_maps.extend_from_slice(
-                self.maps
-                    .get(entry.mark as usize..inside_end)
-                    .unwrap_or_default(),
-            );
+            let inside_end = map.entries.get(at + 1).map_or(self.maps.len(), |next| next.mark as usize);
+            self.moved.extend_from_slice(record.get(entry.bytes()).unwrap_or_default());
+            self.moved_maps.extend_from_slice(self.maps.get(entry.mark as usize..inside_end).unwrap_or_default());
         }
         if let Some(place) = record.get_mut(map.bytes()) {
             place.copy_from_slice(&self.moved);
@@ -223,11 +199,7 @@ impl Visitor for Sorter {
             }
             order_at = Some(at as u32);
         }
-        self.maps.push(SortedMap {
-            keys_hash: map.keys_hash,
-            entries,
-            order_at,
-        });
+        self.maps.push(SortedMap { keys_hash: map.keys_hash, entries, order_at });
         Ok(())
     }
 }

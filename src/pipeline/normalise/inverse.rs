@@ -21,7 +21,7 @@ pub enum NotesError {
     #[error("the order notes are corrupt")]
     Corrupt,
     /// A region of records holds bytes that are not msgpack.
-    #[error("a region of records holds something else: {0}")]
+    #[error("a region of records holds something else")]
     Records(#[from] Malformed),
     /// A region of records ends within one.
     #[error("a region of records ends within a record")]
@@ -39,7 +39,7 @@ impl From<Unsuitable> for NotesError {
 
 /// Puts the map order of one snapshot's records back.
 ///
-/// Memory: a few times the largest record, and some MiB of remembered orders. Of wrong notes or records come an error or
+/// Memory as for [`Normaliser`](super::Normaliser). Of wrong notes or records come an error or
 /// other bytes of the same length; the caller compares the hash of the stream.
 #[derive(Debug)]
 pub struct Denormaliser<R> {
@@ -134,11 +134,7 @@ struct Restorer<R> {
 
 impl<R: BufRead> Restorer<R> {
     fn restore(&mut self, walker: &mut Walker, record: &mut [u8]) -> Result<(), NotesError> {
-        if self.model.as_is(&mut self.decoder, false)? {
-            Ok(())
-        } else {
-            walker.walk(record, self)
-        }
+        if self.model.as_is(&mut self.decoder, false)? { Ok(()) } else { walker.walk(record, self) }
     }
 }
 
@@ -149,26 +145,17 @@ impl<R: BufRead> Visitor for Restorer<R> {
     #[inline]
     fn map_ended(&mut self, record: &mut [u8], map: MapEnd<'_>) -> Result<(), NotesError> {
         let entries = u16::try_from(map.entries.len()).map_err(|_| Unsuitable)?;
-        self.model
-            .order(&mut self.decoder, map.keys_hash, entries, &mut self.order)?;
+        self.model.order(&mut self.decoder, map.keys_hash, entries, &mut self.order)?;
         if self.order.ascending {
             return Ok(());
         }
         self.moved.clear();
         for &place in &self.order.places {
-            let entry = map
-                .entries
-                .get(usize::from(place))
-                .ok_or(NotesError::Corrupt)?;
-            self.moved
-                .extend_from_slice(record.get(entry.bytes()).unwrap_or_default());
+            let entry = map.entries.get(usize::from(place)).ok_or(NotesError::Corrupt)?;
+            self.moved.extend_from_slice(record.get(entry.bytes()).unwrap_or_default());
         }
-        let place = record
-            .get_mut(map.bytes())
-            .filter(|place| place.len() == self.moved.len());
-        place
-            .ok_or(NotesError::Corrupt)?
-            .copy_from_slice(&self.moved);
+        let place = record.get_mut(map.bytes()).filter(|place| place.len() == self.moved.len());
+        place.ok_or(NotesError::Corrupt)?.copy_from_slice(&self.moved);
         Ok(())
     }
 }

@@ -49,10 +49,7 @@ impl Memory {
     /// Remembers a new key set, unless it is too large.
     pub(super) fn add(&mut self, keys_hash: u64, entries: u16, order: &MapOrder) {
         if entries <= REMEMBERED_ENTRIES_MAX {
-            let set = KeySet {
-                cycles: vec![Cycle::new(entries, order)],
-                steady: order.ascending,
-            };
+            let set = KeySet { cycles: vec![Cycle::new(entries, order)], steady: order.ascending };
             self.young.insert((keys_hash, entries), set);
             self.young_cycle_entries += usize::from(entries);
         }
@@ -79,10 +76,12 @@ impl KeySet {
     pub(super) fn tell(&self, order: &MapOrder) -> Told {
         let rotation = order.rotation();
         let same = |cycle: &Cycle| {
-            if cycle.ascending && order.ascending {
-                return true;
+            if order.ascending {
+                return cycle.ascending;
             }
-            (0..cycle.places.len()).all(|at| cycle.place(at, rotation) == order.place(at))
+            let (last, first) = order.places.split_at(usize::from(rotation).min(order.places.len()));
+            let from_first = first.iter().chain(last).copied();
+            from_first.eq(cycle.places.iter().copied().map(u16::from))
         };
         match self.cycles.iter().position(same) {
             Some(cycle) => Told::Known { cycle, rotation },
@@ -149,12 +148,7 @@ impl Cycle {
         // At most REMEMBERED_ENTRIES_MAX entries, so that no place is cut off.
         let places: Box<[u8]> = from_first.map(|at| order.place(at.into()) as u8).collect();
         let ascending = places.is_sorted();
-        Self {
-            places,
-            ascending,
-            rotation,
-            confidence: 1,
-        }
+        Self { places, ascending, rotation, confidence: 1 }
     }
 
     /// The place in normal form of the entry written at `at`, when place 0 is written at `rotation`.
@@ -170,9 +164,7 @@ impl Cycle {
         order.ascending = self.ascending && rotation == 0;
         if !order.ascending {
             order.places.clear();
-            order
-                .places
-                .extend((0..self.places.len()).map(|at| self.place(at, rotation)));
+            order.places.extend((0..self.places.len()).map(|at| self.place(at, rotation)));
         }
     }
 }

@@ -78,11 +78,7 @@ impl Model {
     }
 
     /// Tells whether a record is kept as it is.
-    pub(super) fn as_is<C: Coder>(
-        &mut self,
-        coder: &mut C,
-        wanted: bool,
-    ) -> Result<bool, C::Error> {
+    pub(super) fn as_is<C: Coder>(&mut self, coder: &mut C, wanted: bool) -> Result<bool, C::Error> {
         coder.bit(&mut self.probabilities.as_is, wanted)
     }
 
@@ -104,11 +100,7 @@ impl Model {
             self.memory.add(keys_hash, entries, order);
             return Ok(());
         };
-        let wanted = if C::WRITES {
-            set.tell(order)
-        } else {
-            Told::InFull
-        };
+        let wanted = if C::WRITES { set.tell(order) } else { Told::InFull };
         let told = self.probabilities.told(coder, set, entries, wanted)?;
         match told {
             Told::Known { cycle, rotation } => {
@@ -140,13 +132,7 @@ impl MapOrder {
 impl Probabilities {
     /// Tells which cycle and which rotation.
     #[inline]
-    fn told<C: Coder>(
-        &mut self,
-        coder: &mut C,
-        set: &KeySet,
-        entries: u16,
-        wanted: Told,
-    ) -> Result<Told, C::Error> {
+    fn told<C: Coder>(&mut self, coder: &mut C, set: &KeySet, entries: u16, wanted: Told) -> Result<Told, C::Error> {
         let steady = usize::from(set.steady);
         let size_class = usize::from(entries.saturating_sub(2)).min(SIZE_CLASSES - 1);
         let (wanted_cycle, wanted_rotation) = match wanted {
@@ -169,18 +155,12 @@ impl Probabilities {
         let confidence = usize::from(cycle.confidence).min(CONFIDENCES - 1);
         let as_expected = &mut self.as_expected[steady][size_class][confidence];
         if coder.bit(as_expected, wanted_rotation == expected)? {
-            return Ok(Told::Known {
-                cycle: at,
-                rotation: expected,
-            });
+            return Ok(Told::Known { cycle: at, rotation: expected });
         }
         // The expected one is left out of the choices.
         let wanted = wanted_rotation.wrapping_sub(u16::from(wanted_rotation > expected));
         let choice = coder.choice(entries - 1, wanted)?;
-        Ok(Told::Known {
-            cycle: at,
-            rotation: choice + u16::from(choice >= expected),
-        })
+        Ok(Told::Known { cycle: at, rotation: choice + u16::from(choice >= expected) })
     }
 }
 
@@ -194,30 +174,17 @@ struct Permutation {
 }
 
 impl Permutation {
-    fn code<C: Coder>(
-        &mut self,
-        coder: &mut C,
-        entries: u16,
-        order: &mut Vec<u16>,
-    ) -> Result<(), C::Error> {
+    fn code<C: Coder>(&mut self, coder: &mut C, entries: u16, order: &mut Vec<u16>) -> Result<(), C::Error> {
         self.places.clear();
         self.places.extend(0..entries);
         self.at.clear();
         self.at.extend(0..entries);
         for told in 0..entries.saturating_sub(1) {
-            let wanted = if C::WRITES {
-                self.choice(told, order)
-            } else {
-                0
-            };
+            let wanted = if C::WRITES { self.choice(told, order) } else { 0 };
             let choice = coder.choice(entries - told, wanted)?;
             let (to, from) = (usize::from(told), usize::from(told + choice));
             self.places.swap(to, from);
-            if let Some(at) = self
-                .places
-                .get(from)
-                .and_then(|&place| self.at.get_mut(usize::from(place)))
-            {
+            if let Some(at) = self.places.get(from).and_then(|&place| self.at.get_mut(usize::from(place))) {
                 *at = told + choice;
             }
         }

@@ -24,23 +24,14 @@ pub(super) struct Probability {
 }
 
 impl Probability {
-    pub(super) const EVEN: Self = Self {
-        set: 1 << (PROBABILITY_BITS - 1),
-        seen: 0,
-    };
+    pub(super) const EVEN: Self = Self { set: 1 << (PROBABILITY_BITS - 1), seen: 0 };
 
     #[inline]
     fn learn(&mut self, bit: bool) {
         let rate = u32::from(self.seen) + 2;
         let set = u32::from(self.set);
-        let set = if bit {
-            set + ((1 << PROBABILITY_BITS) - set) / rate
-        } else {
-            set - set / rate
-        };
-        self.set = u16::try_from(set)
-            .unwrap_or(u16::MAX)
-            .clamp(PROBABILITY_MIN, PROBABILITY_MAX);
+        let set = if bit { set + ((1 << PROBABILITY_BITS) - set) / rate } else { set - set / rate };
+        self.set = u16::try_from(set).unwrap_or(u16::MAX).clamp(PROBABILITY_MIN, PROBABILITY_MAX);
         self.seen = SEEN_MAX.min(self.seen + 1);
     }
 
@@ -79,14 +70,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new() -> Self {
-        Self {
-            out: Vec::new(),
-            low: 0,
-            range: u32::MAX,
-            held: None,
-            held_ff: 0,
-            used: false,
-        }
+        Self { out: Vec::new(), low: 0, range: u32::MAX, held: None, held_ff: 0, used: false }
     }
 
     #[inline]
@@ -165,11 +149,7 @@ pub(super) struct Decoder<R> {
 
 impl<R: BufRead> Decoder<R> {
     pub(super) fn new(notes: R) -> Self {
-        Self {
-            notes,
-            code: None,
-            range: u32::MAX,
-        }
+        Self { notes, code: None, range: u32::MAX }
     }
 
     #[inline]

@@ -21,25 +21,15 @@ impl Entry {
     /// What the entries of a map in normal form ascend by.
     #[inline]
     pub(super) fn sort_key<'r>(&self, record: &'r [u8]) -> (&'r [u8], &'r [u8]) {
-        (
-            span(record, self.text_at, self.value_at),
-            span(record, self.key_at, self.value_at),
-        )
+        (span(record, self.text_at, self.value_at), span(record, self.key_at, self.value_at))
     }
 
     /// Whether its key is the smaller one.
     #[inline]
     fn is_before(&self, other: &Self, record: &[u8]) -> bool {
-        let (text, other_text) = (
-            record.get(self.text_at as usize),
-            record.get(other.text_at as usize),
-        );
+        let (text, other_text) = (record.get(self.text_at as usize), record.get(other.text_at as usize));
         let both = self.text_at < self.value_at && other.text_at < other.value_at;
-        if both && text != other_text {
-            text < other_text
-        } else {
-            self.sort_key(record) < other.sort_key(record)
-        }
+        if both && text != other_text { text < other_text } else { self.sort_key(record) < other.sort_key(record) }
     }
 }
 
@@ -65,8 +55,7 @@ impl MapEnd<'_> {
     #[inline]
     pub(super) fn bytes(&self) -> std::ops::Range<usize> {
         let (first, last) = (self.entries.first(), self.entries.last());
-        first.map_or(0, |entry| entry.key_at as usize)
-            ..last.map_or(0, |entry| entry.end_at as usize)
+        first.map_or(0, |entry| entry.key_at as usize)..last.map_or(0, |entry| entry.end_at as usize)
     }
 }
 
@@ -109,13 +98,7 @@ struct Open {
 
 impl Open {
     fn new(left: u32, map: bool, entries_at: u32) -> Self {
-        Self {
-            left,
-            map,
-            entries_at,
-            keys_hash: 0,
-            sorted: true,
-        }
+        Self { left, map, entries_at, keys_hash: 0, sorted: true }
     }
 }
 
@@ -126,11 +109,7 @@ fn span(record: &[u8], from: u32, to: u32) -> &[u8] {
 
 impl Walker {
     /// Walks `record`: a type byte, then exactly one value.
-    pub(super) fn walk<V: Visitor>(
-        &mut self,
-        record: &mut [u8],
-        visitor: &mut V,
-    ) -> Result<(), V::Error> {
+    pub(super) fn walk<V: Visitor>(&mut self, record: &mut [u8], visitor: &mut V) -> Result<(), V::Error> {
         self.open.clear();
         self.entries.clear();
         let mut top = Open::new(1, false, 0);
@@ -180,32 +159,16 @@ impl Walker {
         }
         let new = Open::new(head.count, head.map, index(self.entries.len())?);
         self.open.push(std::mem::replace(top, new));
-        if head.map {
-            self.map_key(record, head.end_at, top, visitor)
-        } else {
-            Ok(head.end_at)
-        }
+        if head.map { self.map_key(record, head.end_at, top, visitor) } else { Ok(head.end_at) }
     }
 
     #[inline]
-    fn close<V: Visitor>(
-        &mut self,
-        record: &mut [u8],
-        top: &Open,
-        visitor: &mut V,
-    ) -> Result<(), V::Error> {
+    fn close<V: Visitor>(&mut self, record: &mut [u8], top: &Open, visitor: &mut V) -> Result<(), V::Error> {
         if top.map {
             let entries_at = top.entries_at as usize;
             let entries = self.entries.get(entries_at..).unwrap_or_default();
             if entries.len() > 1 {
-                visitor.map_ended(
-                    record,
-                    MapEnd {
-                        entries,
-                        keys_hash: top.keys_hash,
-                        sorted: top.sorted,
-                    },
-                )?;
+                visitor.map_ended(record, MapEnd { entries, keys_hash: top.keys_hash, sorted: top.sorted })?;
             }
             self.entries.truncate(entries_at);
         }
@@ -232,9 +195,7 @@ impl Walker {
             end_at: index(head.end_at)?,
             mark: visitor.mark(),
         };
-        top.keys_hash = top
-            .keys_hash
-            .wrapping_add(key_hash(record, at, head.end_at));
+        top.keys_hash = top.keys_hash.wrapping_add(key_hash(record, at, head.end_at));
         if V::SORTS
             && top.sorted
             && self.entries.len() > top.entries_at as usize
@@ -274,68 +235,26 @@ impl Head {
             Form::Fixed(len) => {
                 let text_at = if first & 0xe0 == 0xa0 { after } else { at };
                 let key = !matches!(first, 0xd4..=0xd8);
-                Self {
-                    key,
-                    map: false,
-                    count: 0,
-                    text_at,
-                    end_at: after + usize::from(len),
-                }
+                Self { key, map: false, count: 0, text_at, end_at: after + usize::from(len) }
             }
-            Form::Map(count) => Self {
-                key: false,
-                map: true,
-                count: count.into(),
-                text_at: at,
-                end_at: after,
-            },
-            Form::Array(count) => Self {
-                key: false,
-                map: false,
-                count: count.into(),
-                text_at: at,
-                end_at: after,
-            },
+            Form::Map(count) => Self { key: false, map: true, count: count.into(), text_at: at, end_at: after },
+            Form::Array(count) => Self { key: false, map: false, count: count.into(), text_at: at, end_at: after },
             Form::Sized { width, extra } => {
                 let (len, text_at) = field(record, after, width)?;
-                let end_at = text_at
-                    .checked_add(len as usize + usize::from(extra))
-                    .ok_or(Unsuitable)?;
-                Self {
-                    key: extra == 0,
-                    map: false,
-                    count: 0,
-                    text_at,
-                    end_at,
-                }
+                let end_at = text_at.checked_add(len as usize + usize::from(extra)).ok_or(Unsuitable)?;
+                Self { key: extra == 0, map: false, count: 0, text_at, end_at }
             }
             Form::ArrayCounted(width) => {
                 let (count, end_at) = field(record, after, width)?;
-                Self {
-                    key: false,
-                    map: false,
-                    count,
-                    text_at: at,
-                    end_at,
-                }
+                Self { key: false, map: false, count, text_at: at, end_at }
             }
             Form::MapCounted(width) => {
                 let (count, end_at) = field(record, after, width)?;
-                Self {
-                    key: false,
-                    map: true,
-                    count,
-                    text_at: at,
-                    end_at,
-                }
+                Self { key: false, map: true, count, text_at: at, end_at }
             }
             Form::Never => return Err(Unsuitable),
         };
-        if head.end_at > record.len() {
-            Err(Unsuitable)
-        } else {
-            Ok(head)
-        }
+        if head.end_at > record.len() { Err(Unsuitable) } else { Ok(head) }
     }
 }
 
@@ -344,12 +263,7 @@ impl Head {
 fn field(record: &[u8], at: usize, width: u8) -> Result<(u32, usize), Unsuitable> {
     let end_at = at + usize::from(width);
     let bytes = record.get(at..end_at).ok_or(Unsuitable)?;
-    Ok((
-        bytes
-            .iter()
-            .fold(0, |value, &byte| value << 8 | u32::from(byte)),
-        end_at,
-    ))
+    Ok((bytes.iter().fold(0, |value, &byte| value << 8 | u32::from(byte)), end_at))
 }
 
 /// Hash of the encoded key at `from..to`: `format/transform-notes.md`, section 4.
@@ -372,11 +286,7 @@ fn word(record: &[u8], from: usize, to: usize) -> u64 {
     match rest.first_chunk() {
         Some(&word) if len >= 8 => u64::from_le_bytes(word),
         Some(&word) => u64::from_le_bytes(word) & ((1 << (8 * len)) - 1),
-        None => rest
-            .iter()
-            .take(len)
-            .rev()
-            .fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        None => rest.iter().take(len).rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     }
 }
 

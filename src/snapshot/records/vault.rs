@@ -35,16 +35,13 @@ pub(super) fn begins_with_entry(start: &[u8]) -> bool {
         return false;
     };
     let header_len = (body.len() - key.len()) as u64;
-    let shown = key
-        .get(..usize::try_from(key_len).unwrap_or(usize::MAX))
-        .unwrap_or(key);
+    let shown = key.get(..usize::try_from(key_len).unwrap_or(usize::MAX)).unwrap_or(key);
     key_len > 0 && header_len + key_len <= len && len <= ENTRY_LEN_MAX && is_text(shown)
 }
 
 /// UTF-8 without control characters; the last character may be cut off.
 fn is_text(bytes: &[u8]) -> bool {
-    let is_utf8 =
-        std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+    let is_utf8 = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
     is_utf8 && !bytes.iter().any(u8::is_ascii_control)
 }
 
@@ -108,9 +105,7 @@ enum Place {
 
 impl EntryScanner {
     pub(super) fn new() -> Self {
-        Self {
-            place: Place::Length { value: 0, bytes: 0 },
-        }
+        Self { place: Place::Length { value: 0, bytes: 0 } }
     }
 
     /// As [`Scanner::push`](crate::snapshot::msgpack::Scanner::push); `None` for what is no entry.
@@ -129,9 +124,7 @@ impl EntryScanner {
                     self.place = Place::Body { left: len };
                 }
                 Place::Body { left } => {
-                    let step = usize::try_from(left)
-                        .unwrap_or(usize::MAX)
-                        .min(bytes.len() - at);
+                    let step = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - at);
                     at += step;
                     let left = left - step as u64;
                     self.place = Place::Body { left };
@@ -149,10 +142,7 @@ impl EntryScanner {
 fn length_byte(value: u64, bytes: usize, byte: u8) -> Option<Place> {
     let value = value | u64::from(byte & 0x7f) << (7 * bytes);
     if byte & 0x80 != 0 {
-        return (bytes + 1 < VARINT_LEN_MAX).then_some(Place::Length {
-            value,
-            bytes: bytes + 1,
-        });
+        return (bytes + 1 < VARINT_LEN_MAX).then_some(Place::Length { value, bytes: bytes + 1 });
     }
     (value > 0 && value <= ENTRY_LEN_MAX).then_some(Place::Tag { len: value })
 }
