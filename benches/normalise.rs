@@ -91,7 +91,7 @@ fn stages(criterion: &mut Criterion) {
         group.bench_function("split", |bencher| bencher.iter(|| black_box(self::records(&state).is_some())));
         let fresh = |records: &Records| Records { bytes: records.bytes.clone(), lens: records.lens.clone() };
         group.bench_function("normalise", |bencher| {
-            bencher.iter_batched_ref(|| fresh(&records), |records| normalise(records), BatchSize::LargeInput);
+            bencher.iter_batched_ref(|| fresh(&records), normalise, BatchSize::LargeInput);
         });
         let notes = normalise(&mut records);
         group.bench_function("restore", |bencher| {
