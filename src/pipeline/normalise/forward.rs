@@ -9,7 +9,6 @@ use crate::snapshot::records::RECORD_LEN_MAX;
 ///
 /// Memory: a few times a usual record and up to 5 MiB of remembered orders; at worst, for a record of
 /// [`RECORD_LEN_MAX`] that is nothing but maps, some 30 MiB.
-#[derive(Debug)]
 pub struct Normaliser {
     walker: Walker,
     sorter: Sorter,
@@ -30,6 +29,13 @@ pub struct Counts {
     pub maps: u64,
     /// Those of them that were not in normal form.
     pub reordered_maps: u64,
+}
+
+/// Without the buffers, which hold plaintext.
+impl std::fmt::Debug for Normaliser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Normaliser").field("counts", &self.counts).finish_non_exhaustive()
+    }
 }
 
 impl Default for Normaliser {
@@ -105,7 +111,7 @@ impl Normaliser {
 }
 
 /// Sorts the maps of one record and remembers in which order they were.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Sorter {
     /// The record as it came, once something has been moved.
     original: Vec<u8>,
