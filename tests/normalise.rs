@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use hah_vault::pipeline::normalise::{Denormaliser, Normaliser, NotesError};
-use hah_vault::pipeline::regions::Regions;
+use hah_vault::pipeline::regions::{REGIONS_MAX, Region, Regions};
 use hah_vault::snapshot::records::RECORD_LEN_MAX;
 use proptest::prelude::*;
 
 use crate::support::msgpack::{Value, Width, next, str, value};
-use crate::support::state::{Owned, fixture, normalise, restore};
+use crate::support::state::{Owned, fixture, normalise, restore, state};
 
 /// Through both directions and back, with the checks that hold for every input.
 fn round(state: &[u8], slice_len: usize) -> Vec<u8> {
@@ -240,4 +240,61 @@ fn pieces_keep_their_kinds() {
     let normal = normalise(&fixture("nomad-02.snap"), 5000);
     assert!(matches!(normal.pieces.first(), Some(Owned::Opaque(header)) if header == &[0x80]));
     assert!(normal.pieces[1..].iter().all(|piece| matches!(piece, Owned::Record(_))));
+}
+
+/// `HAH_VAULT_SERIES=/path/to/series cargo test --test suite -- --ignored`
+#[test]
+#[ignore = "needs a folder of real snapshots in HAH_VAULT_SERIES"]
+fn a_series_of_real_states_comes_back() {
+    let series = std::env::var_os("HAH_VAULT_SERIES").expect("HAH_VAULT_SERIES");
+    let mut folders = vec![std::path::PathBuf::from(series)];
+    let mut states = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "snap") {
+                round(&state(&path), 65_536);
+                states += 1;
+            }
+        }
+    }
+    assert!(states > 0);
+}
+
+#[test]
+fn notes_that_cannot_be_read_are_told_as_such() {
+    struct Broken;
+    impl std::io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("broken"))
+        }
+    }
+    let mut denormaliser = Denormaliser::new(std::io::BufReader::new(Broken));
+    let pushed = denormaliser.push(b"\x01\xc0", &mut Vec::new());
+    assert!(matches!(pushed, Err(NotesError::Read(_))));
+}
+
+#[test]
+fn adjacent_stretches_of_records_are_one_region() {
+    let mut regions = Regions::new();
+    regions.records(0);
+    regions.verbatim(10);
+    regions.records(3);
+    regions.records(4);
+    regions.verbatim(0);
+    regions.records(5);
+    regions.verbatim(1);
+    regions.records(6);
+    let expected = [Region { offset: 10, len: 12 }, Region { offset: 23, len: 6 }];
+    assert_eq!(regions.regions(), expected);
+    while regions.regions().len() < REGIONS_MAX {
+        assert!(regions.has_room());
+        regions.verbatim(1);
+        regions.records(1);
+    }
+    assert!(regions.has_room());
+    regions.verbatim(1);
+    assert!(!regions.has_room());
 }

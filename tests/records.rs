@@ -145,8 +145,8 @@ fn long_records_come_in_parts() {
         assert_eq!(whole(&split.pieces), state);
         let parts: Vec<_> = split.pieces.iter().filter(|piece| matches!(piece, Owned::Part { .. })).collect();
         assert_eq!(parts.is_empty(), long.len() <= RECORD_LEN_MAX);
-        let ends = |piece: &&Owned| matches!(piece, Owned::Part { last: true, .. });
-        let begins = |piece: &&Owned| matches!(piece, Owned::Part { first: true, .. });
+        let ends = |piece: &Owned| matches!(piece, Owned::Part { last: true, .. });
+        let begins = |piece: &Owned| matches!(piece, Owned::Part { first: true, .. });
         assert_eq!(parts.iter().position(|part| ends(part)), parts.len().checked_sub(1));
         assert_eq!(parts.iter().rposition(|part| begins(part)), (!parts.is_empty()).then_some(0));
         assert_eq!(split.tally.groups[&Group::Type(4)].bytes, long.len() as u64);

@@ -77,6 +77,7 @@ pub struct Ingest<'k, F> {
     records: Option<records::Splitter>,
     outcome: Option<(Option<Form>, records::Tally)>,
     keys: &'k SourceKeys,
+    parent_join: Option<u32>,
     chunks: Chunks<'k, F>,
 }
 
@@ -119,6 +120,7 @@ impl<'k, F: FnMut(NewPack) -> Result<(), IngestError>> Ingest<'k, F> {
             records: None,
             outcome: None,
             keys: options.keys,
+            parent_join: options.parent_chunker.map(|c| c.join_len_bytes),
             chunks,
         }
     }
@@ -152,7 +154,7 @@ impl<'k, F: FnMut(NewPack) -> Result<(), IngestError>> Ingest<'k, F> {
         if let (Part::State, Some(len)) = (part, walker.state_len_bytes()) {
             let mean = choose_mean(Some(self.chunks.splitter.mean_len_bytes()), Some(len));
             self.chunks.splitter.set_mean(mean);
-            self.chunks.join_len_bytes = join::target_len(len);
+            self.chunks.join_len_bytes = join::target_len(len, self.parent_join);
             self.chunks.joiner = Joiner::new(self.keys.join.expose(), self.chunks.join_len_bytes);
             self.records = Some(records::Splitter::new());
         }

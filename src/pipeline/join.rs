@@ -2,18 +2,18 @@
 //!
 //! Whether a chunk ends after a record is decided by that record alone: a keyed hash of its identity, weighed with its
 //! length. So a changed record moves no boundary but its own, and a record that comes or goes touches one chunk. This is
-//! policy of the writer; readers never depend on it. Measured targets: see `TARGET_LEN`.
+//! policy of the writer; readers never depend on it. Measured targets: see `TARGET_LEN_MIN`.
 
 use crate::snapshot::records::{Form, vault_key};
 use zeroize::Zeroizing;
 
-/// Records shorter than this are joined to about this length, by default.
+/// The smallest target there is: a state of up to 16 MiB cannot have more records of this length than chunks are allowed.
 ///
 /// Stored per further snapshot of the measured series (zstd -3, 19 bytes of index per new chunk, 8 bytes of manifest per
 /// extent), for targets 0, 256, 512, 1024 and 2048: Vault 48.8, 51.8, 58.7, 91.2, 169.7 KB; Consul 41.4, 41.5, 42.5, 49.1,
-/// 84.1 KB; Nomad 38.7, 38.8, 41.5, 45.0, 50.9 KB. So 256 costs next to nothing, and bounds the number of chunks where
-/// records are tiny.
-pub const TARGET_LEN: u32 = 256;
+/// 84.1 KB; Nomad 38.7, 38.8, 41.5, 45.0, 50.9 KB. So joining saves nothing: it only bounds the number of chunks, and the
+/// target is the smallest that does.
+const TARGET_LEN_MIN: u32 = 32;
 /// A chunk of joined records ends at the latest at so many times the target.
 const LEN_MAX_TARGETS: u64 = 8;
 /// The largest target: 64 KiB, for states of 32 GiB and more.
@@ -22,14 +22,18 @@ const TARGET_LEN_MAX: u32 = 64 << 10;
 /// these bytes hold `CreateIndex` and `ID`, `Key` or the like rather than what changes.
 const IDENTITY_LEN_MAX: usize = 64;
 
-/// The target for a state of this length: [`TARGET_LEN`], doubled until the chunks are within
-/// [`CHUNKS_MAX`](super::split::CHUNKS_MAX).
-pub fn target_len(state_len_bytes: u64) -> u32 {
-    let mut target = TARGET_LEN;
+/// The target for a state of this length: the smallest power of two with which the chunks stay within
+/// [`CHUNKS_MAX`](super::split::CHUNKS_MAX), however short the records are. A parent's target is kept while it is near
+/// that, so that a state that grows or shrinks a little keeps its chunks.
+pub fn target_len(state_len_bytes: u64, parent: Option<u32>) -> u32 {
+    let mut target = TARGET_LEN_MIN;
     while state_len_bytes / u64::from(target) > super::split::CHUNKS_MAX && target < TARGET_LEN_MAX {
         target *= 2;
     }
-    target
+    match parent {
+        Some(parent) if parent.is_power_of_two() && (target / 2..=target * 4).contains(&parent) => parent,
+        _ => target,
+    }
 }
 
 /// Where chunks end around a record.

@@ -35,8 +35,7 @@ pub enum Service {
     Unknown,
 }
 
-/// A stretch of the state. All of them, in order, are the whole of it.
-#[derive(Debug, PartialEq, Eq)]
+/// A stretch of the state. All of them, in order, are the whole of it. Plaintext, so without `Debug`.
 pub enum Piece<'b> {
     /// Bytes outside records: the header, or a state that has none (any more).
     Opaque(&'b [u8]),
@@ -61,7 +60,6 @@ pub enum Piece<'b> {
 }
 
 /// Cuts a state into records.
-#[derive(Debug)]
 pub struct Splitter {
     state: State,
     form: Option<Form>,
@@ -79,6 +77,13 @@ enum State {
     Msgpack(RecordScanner),
     Protobuf(EntryScanner),
     Opaque,
+}
+
+/// Without the buffer, which holds plaintext.
+impl std::fmt::Debug for Splitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Splitter").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 impl Default for Splitter {

@@ -10,8 +10,12 @@ use hah_vault::snapshot::records::{Form, Piece, Splitter, Tally};
 
 /// `state.bin` of a fixture.
 pub fn fixture(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    state(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name))
+}
+
+/// `state.bin` of a snapshot.
+pub fn state(path: &Path) -> Vec<u8> {
+    let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
     for entry in archive.entries().unwrap() {
         let mut entry = entry.unwrap();
@@ -21,7 +25,7 @@ pub fn fixture(name: &str) -> Vec<u8> {
             return state;
         }
     }
-    panic!("{name} has no state.bin");
+    panic!("{} has no state.bin", path.display());
 }
 
 /// A piece of a state with its bytes.

@@ -7,8 +7,8 @@ use crate::snapshot::records::RECORD_LEN_MAX;
 
 /// Brings the records of one snapshot into normal form, one after the other, and writes the order notes.
 ///
-/// Memory: a few times the largest record, and some MiB of remembered orders.
-#[derive(Debug)]
+/// Memory: a few times a usual record and up to 5 MiB of remembered orders; at worst, for a record of
+/// [`RECORD_LEN_MAX`] that is nothing but maps, some 30 MiB.
 pub struct Normaliser {
     walker: Walker,
     sorter: Sorter,
@@ -29,6 +29,13 @@ pub struct Counts {
     pub maps: u64,
     /// Those of them that were not in normal form.
     pub reordered_maps: u64,
+}
+
+/// Without the buffers, which hold plaintext.
+impl std::fmt::Debug for Normaliser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Normaliser").field("counts", &self.counts).finish_non_exhaustive()
+    }
 }
 
 impl Default for Normaliser {
@@ -104,7 +111,7 @@ impl Normaliser {
 }
 
 /// Sorts the maps of one record and remembers in which order they were.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Sorter {
     /// The record as it came, once something has been moved.
     original: Vec<u8>,
@@ -144,10 +151,7 @@ impl Sorter {
         self.by_key.clear();
         self.by_key.extend(0..entries);
         self.by_key.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
-        match self.by_key.array_windows().all(|[a, b]| key(a) < key(b)) {
-            true => Ok(()),
-            false => Err(Unsuitable),
-        }
+        if self.by_key.is_sorted_by(|a, b| key(a) < key(b)) { Ok(()) } else { Err(Unsuitable) }
     }
 
     /// Moves the entries, and what was noted of the maps inside them.
@@ -157,7 +161,9 @@ impl Sorter {
         self.moved_maps.clear();
         for &at in &self.by_key {
             let at = usize::from(at);
-            let Some(entry) = map.entries.get(at) else { continue };
+            let Some(entry) = map.entries.get(at) else {
+                continue;
+            };
             let inside_end = map.entries.get(at + 1).map_or(self.maps.len(), |next| next.mark as usize);
             self.moved.extend_from_slice(record.get(entry.bytes()).unwrap_or_default());
             self.moved_maps.extend_from_slice(self.maps.get(entry.mark as usize..inside_end).unwrap_or_default());

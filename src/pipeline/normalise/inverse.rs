@@ -21,7 +21,7 @@ pub enum NotesError {
     #[error("the order notes are corrupt")]
     Corrupt,
     /// A region of records holds bytes that are not msgpack.
-    #[error("a region of records holds something else: {0}")]
+    #[error("a region of records holds something else")]
     Records(#[from] Malformed),
     /// A region of records ends within one.
     #[error("a region of records ends within a record")]
@@ -39,9 +39,8 @@ impl From<Unsuitable> for NotesError {
 
 /// Puts the map order of one snapshot's records back.
 ///
-/// Memory: a few times the largest record, and some MiB of remembered orders. Of wrong notes or records come an error or
+/// Memory as for [`Normaliser`](super::Normaliser). Of wrong notes or records come an error or
 /// other bytes of the same length; the caller compares the hash of the stream.
-#[derive(Debug)]
 pub struct Denormaliser<R> {
     scanner: RecordScanner,
     /// The record so far, if it began in an earlier slice.
@@ -50,6 +49,13 @@ pub struct Denormaliser<R> {
     long: bool,
     walker: Walker,
     restorer: Restorer<R>,
+}
+
+/// Without the buffers, which hold plaintext.
+impl<R> std::fmt::Debug for Denormaliser<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Denormaliser").field("scanner", &self.scanner).finish_non_exhaustive()
+    }
 }
 
 impl<R: BufRead> Denormaliser<R> {
@@ -124,7 +130,6 @@ impl<R: BufRead> Denormaliser<R> {
 }
 
 /// Restores the order of the maps of one record.
-#[derive(Debug)]
 struct Restorer<R> {
     model: Model,
     decoder: Decoder<R>,

@@ -76,10 +76,12 @@ impl KeySet {
     pub(super) fn tell(&self, order: &MapOrder) -> Told {
         let rotation = order.rotation();
         let same = |cycle: &Cycle| {
-            if cycle.ascending && order.ascending {
-                return true;
+            if order.ascending {
+                return cycle.ascending;
             }
-            (0..cycle.places.len()).all(|at| cycle.place(at, rotation) == order.place(at))
+            let (last, first) = order.places.split_at(usize::from(rotation).min(order.places.len()));
+            let from_first = first.iter().chain(last).copied();
+            from_first.eq(cycle.places.iter().copied().map(u16::from))
         };
         match self.cycles.iter().position(same) {
             Some(cycle) => Told::Known { cycle, rotation },

@@ -31,9 +31,7 @@ impl Entry {
         let both = self.text_at < self.value_at && other.text_at < other.value_at;
         if both && text != other_text { text < other_text } else { self.sort_key(record) < other.sort_key(record) }
     }
-}
 
-impl Entry {
     /// Where the entry is in the record.
     #[inline]
     pub(super) fn bytes(&self) -> std::ops::Range<usize> {
