@@ -1,6 +1,7 @@
 //! All integration tests, in one binary.
 
 mod join;
+mod layers;
 mod normalise;
 mod records;
 mod roundtrip;
