@@ -125,7 +125,7 @@ fn names() -> Vec<Vector> {
     out
 }
 
-/// The payload of a writer key (SPEC §2.6), field by field.
+/// The payload of a writer key (SPEC §4.3), field by field.
 fn writer_fields(scope: &str) -> Fields {
     Fields(vec![
         ("version", vec![1]),
