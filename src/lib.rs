@@ -1,1 +1,22 @@
-//! x
+//! hah-vault: encrypted, deduplicated, verified backups of Vault, Consul and Nomad snapshots.
+//!
+//! ```text
+//! cli (the binary's face) ──> archive ──> pipeline   bytes <-> sealed objects; synchronous, CPU only
+//!                                    ├──> snapshot   what a Raft snapshot is
+//!                                    ├──> store      where objects lie
+//!                                    ├──> keys       who may read and write
+//!                                    └──> world      clock and random numbers
+//!                                  all ──> format    (crate hah-vault-format) the bytes
+//! ```
+//!
+//! Architecture invariant: dependencies point to the right and down only; `tests/layers.rs` enforces it. The library
+//! never prints: progress and warnings go through [`archive::Monitor`].
+
+pub mod archive;
+pub mod cli;
+pub mod exit;
+pub mod keys;
+pub mod pipeline;
+pub mod snapshot;
+pub mod store;
+pub mod world;

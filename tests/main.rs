@@ -1,2 +1,9 @@
-//! x
-fn main() {}
+//! All integration tests, in one binary.
+
+mod join;
+mod normalise;
+mod records;
+mod roundtrip;
+mod store;
+mod support;
+mod unwrap;

@@ -12,14 +12,13 @@ const DATA_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 const SKIPPABLE_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 const SKIPPABLE_HEADER_LEN_BYTES: usize = 8;
 
-/// Appends the padding frame to a data frame.
-pub fn pad(frame: &mut Vec<u8>) {
-    let unpadded = (frame.len() + SKIPPABLE_HEADER_LEN_BYTES) as u64;
-    let padded = usize::try_from(padded_len_bytes(unpadded)).unwrap_or(frame.len() + SKIPPABLE_HEADER_LEN_BYTES);
-    let zeros = padded - frame.len() - SKIPPABLE_HEADER_LEN_BYTES;
-    frame.extend(SKIPPABLE_MAGIC);
-    frame.extend(u32::try_from(zeros).unwrap_or(0).to_le_bytes());
-    frame.resize(padded, 0);
+/// Appends to `out` the padding frame that belongs behind a data frame of `frame_len_bytes`.
+pub fn padding_frame(frame_len_bytes: u64, out: &mut Vec<u8>) {
+    let unpadded = frame_len_bytes + SKIPPABLE_HEADER_LEN_BYTES as u64;
+    let zeros = u32::try_from(padded_len_bytes(unpadded) - unpadded).unwrap_or(0);
+    out.extend(SKIPPABLE_MAGIC);
+    out.extend(zeros.to_le_bytes());
+    out.resize(out.len() + zeros as usize, 0);
 }
 
 /// Checks the framing and gives the data frame, which declares exactly `plaintext_len_bytes`.
@@ -126,7 +125,7 @@ mod tests {
     fn padded_frames_are_accepted_and_every_cut_is_refused() {
         let frame = raw_frame(&[7; 1000]);
         let mut padded = frame.clone();
-        pad(&mut padded);
+        padding_frame(frame.len() as u64, &mut padded);
         assert_eq!(unpad(&padded, 1000), Ok(frame.as_slice()));
         for len in 0..padded.len() {
             assert!(unpad(&padded[..len], 1000).is_err(), "{len}");
@@ -144,7 +143,7 @@ mod tests {
         let with = |change: fn(&mut Vec<u8>)| {
             let mut frame = raw_frame(&[7; 100]);
             change(&mut frame);
-            pad(&mut frame);
+            padding_frame(frame.len() as u64, &mut frame);
             unpad(&frame, 100).map(<[u8]>::len)
         };
         assert!(with(|_| ()).is_ok());
@@ -155,7 +154,7 @@ mod tests {
         let mut windowed = raw_frame(&[7; 100]);
         windowed[4] = 2 << 6;
         windowed.insert(5, 13 << 3);
-        pad(&mut windowed);
+        padding_frame(windowed.len() as u64, &mut windowed);
         assert!(unpad(&windowed, 100).is_ok());
         windowed[5] += 1;
         assert!(unpad(&windowed, 100).is_err());

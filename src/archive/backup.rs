@@ -1,0 +1,524 @@
+//! `backup`: sources to packs, the manifest last.
+//!
+//! ```text
+//! reader thread -> ingest thread -> seal thread -> upload queue -> store; then the manifest
+//! ```
+//! Every run of every source stands for itself: one that fails leaves nothing but packs that no manifest names.
+
+use super::parent::{Before, Reusable, chain, millis};
+use super::repository::{Repository, unix_time};
+use super::reuse::{HORIZON_DEFAULT, Policy};
+use super::upload::{Upload, UploadQueue, Uploaded, Uploader, put};
+use super::{ArchiveError, COMMIT_LIMIT, Cancel, Event, STORE_CLOCK_TOLERANCE};
+use crate::keys::SourceKeyring;
+use crate::pipeline::ingest::{Ingest, IngestError, IngestOptions, Ingested};
+use crate::pipeline::packer::NewPack;
+use crate::pipeline::seal::{self, Compression};
+use crate::pipeline::unwrap::{Expect, GzipEncoder, Unwrap, UnwrapError, Wrapping};
+use crate::store::StoreTime;
+use hah_vault_format::manifest::{Chunker, Counts, Extent, Kind, Original, PackRef, RaftMeta, Transform, Wrapper};
+use hah_vault_format::{Index, Manifest, ManifestName, ObjectId, SourceName, UnixTime};
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+/// How much is read at once, and handed from thread to thread.
+const PIECE_LEN_BYTES: usize = 256 << 10;
+/// Pieces that wait between the reader and the ingest thread.
+const PIECES_WAITING_MAX: usize = 4;
+
+/// Where a source's bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+/// One source of a run.
+#[derive(Debug, Clone)]
+pub struct SourceSpec {
+    /// Its name.
+    pub name: SourceName,
+    /// Where its bytes come from.
+    pub input: Input,
+}
+
+/// How to back up.
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    /// Reuse nothing.
+    pub fresh: bool,
+    /// Store any input as it is.
+    pub raw: bool,
+    /// Reuse horizon.
+    pub horizon: Duration,
+    /// Compression of packs.
+    pub compression: Compression,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        Self { fresh: false, raw: false, horizon: HORIZON_DEFAULT, compression: Compression::Auto }
+    }
+}
+
+/// A committed backup.
+#[derive(Debug, Clone)]
+pub struct BackupReport {
+    /// The manifest, as it stands in the store.
+    pub manifest: Manifest,
+    /// Length of the manifest object.
+    pub manifest_len_bytes: u64,
+    /// Packs of the parent that were given up.
+    pub packs_given_up: usize,
+    /// Wall time.
+    pub took: Duration,
+}
+
+impl BackupReport {
+    /// Bytes that the run put: packs, indexes, manifest.
+    pub fn stored_bytes(&self) -> u64 {
+        self.manifest.counts.stored_bytes + self.manifest_len_bytes
+    }
+}
+
+/// The outcome of each source, in the order given.
+pub type Outcomes = Vec<(SourceName, Result<BackupReport, ArchiveError>)>;
+
+/// Backs up all sources at the same time.
+///
+/// # Errors
+/// [`ArchiveError::Store`] if the store cannot even be listed; everything else is in the outcomes.
+pub async fn backup(
+    repository: &Repository,
+    sources: Vec<SourceSpec>,
+    options: &BackupOptions,
+    cancel: &Cancel,
+) -> Result<Outcomes, ArchiveError> {
+    let since_boot = repository.world.since_boot();
+    let before = repository.look().await?;
+    let uploader = Uploader::start(&repository.store);
+    let run = Run { repository, before: &before, since_boot, options, cancel, queue: uploader.queue() };
+    let outcomes = sources.into_iter().map(|source| {
+        let run = &run;
+        async move {
+            let name = source.name.clone();
+            (name, run.source(source).await)
+        }
+    });
+    let outcomes = futures::future::join_all(outcomes).await;
+    uploader.finish().await;
+    Ok(outcomes)
+}
+
+/// What all sources of a run share.
+struct Run<'r> {
+    repository: &'r Repository,
+    before: &'r Before,
+    since_boot: Duration,
+    options: &'r BackupOptions,
+    cancel: &'r Cancel,
+    queue: UploadQueue,
+}
+
+/// A pack of this run on its way to the store.
+struct Sealed {
+    number: u32,
+    pack: PackRef,
+    index_len_bytes: u64,
+    uploaded: Uploaded,
+}
+
+/// Everything that the threads of a source gave.
+struct Piped {
+    ingested: Ingested,
+    wrapping: Wrapping,
+    sealed: Vec<Sealed>,
+}
+
+impl Run<'_> {
+    async fn source(&self, source: SourceSpec) -> Result<BackupReport, ArchiveError> {
+        let started = Instant::now();
+        let keys = Arc::new(self.repository.source_keys(&source.name)?);
+        let parent = self.repository.find_parent(&keys, self.before.time).await?;
+        let reusable = match &parent {
+            Some(parent) => self.repository.load_reusable(parent, self.before, &self.policy(&keys), &keys).await,
+            None => Reusable::default(),
+        };
+        let packs_given_up = parent.as_ref().map_or(0, |p| p.packs.len() - reusable.packs.len());
+        let time = unix_time(self.before.time)?;
+        let reused = reusable.packs.clone();
+        let piped = self.pipe(&source, parent.as_ref(), reusable, time, &keys).await?;
+        self.cancel.check()?;
+        let name = ManifestName { source: source.name, time, suffix: self.repository.world.random_u32() };
+        let (draft, uploads) = self.draft(name, parent, &reused, piped);
+        for uploaded in uploads {
+            uploaded.await.map_err(|_| ArchiveError::Internal("an upload was dropped".into()))??;
+        }
+        let manifest_len_bytes = self.commit(&draft, &keys).await?;
+        Ok(BackupReport { manifest: draft, manifest_len_bytes, packs_given_up, took: started.elapsed() })
+    }
+
+    fn policy(&self, keys: &SourceKeyring) -> Policy {
+        Policy { fresh: self.options.fresh, horizon: self.options.horizon, key_generation: keys.generation }
+    }
+
+    /// Runs the three threads of a source and waits for them.
+    async fn pipe(
+        &self,
+        source: &SourceSpec,
+        parent: Option<&Manifest>,
+        reusable: Reusable,
+        created: UnixTime,
+        keys: &Arc<SourceKeyring>,
+    ) -> Result<Piped, ArchiveError> {
+        let (input, len_hint_bytes) = open_input(source)?;
+        let expect = expect(&source.name, parent, self.options.raw);
+        let reader =
+            Reader { name: source.name.clone(), repository: self.repository.clone(), cancel: self.cancel.clone() };
+        let (piece_tx, piece_rx) = sync_channel(PIECES_WAITING_MAX);
+        let (pack_tx, pack_rx) = sync_channel(0);
+        let reading = tokio::task::spawn_blocking(move || reader.read(input, expect, &piece_tx));
+        let stage = IngestStage {
+            name: source.name.clone(),
+            keys: Arc::clone(keys),
+            first_pack: u32::try_from(reusable.packs.len()).unwrap_or(u32::MAX),
+            table: reusable.table,
+            parent_chunker: parent.map(|p| p.chunker),
+            len_hint_bytes,
+        };
+        let ingesting = tokio::task::spawn_blocking(move || stage.run(&piece_rx, &pack_tx));
+        let sealer = Sealer {
+            keys: Arc::clone(keys),
+            created,
+            compression: self.options.compression,
+            queue: self.queue.clone(),
+            repository: self.repository.clone(),
+        };
+        let sealing = tokio::task::spawn_blocking(move || sealer.run(&pack_rx));
+        let (read, ingested, sealed) = tokio::join!(reading, ingesting, sealing);
+        let joined = |e: tokio::task::JoinError| ArchiveError::Internal(e.to_string());
+        // The cause before its consequences: a stage whose neighbour is gone only says that it stopped.
+        let (read, ingested, sealed) = (read.map_err(joined)?, ingested.map_err(joined)?, sealed.map_err(joined)?);
+        let sealed = sealed?;
+        match (read, ingested) {
+            (Ok(wrapping), Ok(ingested)) => Ok(Piped { ingested, wrapping, sealed }),
+            (Err(Stage::Error(error)), _) | (_, Err(Stage::Error(error))) => Err(error),
+            _ => Err(ArchiveError::Internal("a stage stopped without a cause".into())),
+        }
+    }
+
+    /// The manifest, and the uploads that it has to wait for.
+    fn draft(
+        &self,
+        name: ManifestName,
+        parent: Option<Manifest>,
+        reused: &[PackRef],
+        piped: Piped,
+    ) -> (Manifest, Vec<Uploaded>) {
+        let Piped { ingested, wrapping, sealed } = piped;
+        let mut packs: Vec<PackRef> = reused.to_vec();
+        let mut stored_bytes = 0;
+        let mut uploads = Vec::with_capacity(sealed.len());
+        for sealed in sealed {
+            debug_assert_eq!(sealed.number as usize, packs.len());
+            stored_bytes += sealed.pack.object_len_bytes + sealed.index_len_bytes;
+            packs.push(sealed.pack);
+            uploads.push(sealed.uploaded);
+        }
+        let mut numbering = Numbering::new(&packs);
+        let extents = numbering.renumber(ingested.extents);
+        let transform = match ingested.transform {
+            Transform::None => Transform::None,
+            Transform::MapOrder { regions, notes } => Transform::MapOrder { regions, notes: numbering.renumber(notes) },
+        };
+        let counts = ingested.counts;
+        let manifest = Manifest {
+            name,
+            key_generation: self.repository.keyring.writer.generation,
+            kind: ingested.kind,
+            host: shortened(self.repository.world.host()),
+            tool: concat!("hah-vault ", env!("CARGO_PKG_VERSION")).into(),
+            parent: parent.map(|p| p.name),
+            raft: ingested.summary.map(|s| RaftMeta {
+                index: s.raft.index,
+                term: s.raft.term,
+                version: s.raft.version,
+                id: shortened(s.raft.id),
+            }),
+            labels: Vec::new(),
+            original: original(&wrapping),
+            stream: ingested.stream,
+            transform,
+            chunker: ingested.chunker,
+            packs: numbering.used,
+            extents,
+            records: ingested.records,
+            counts: Counts {
+                chunks: counts.chunks,
+                chunks_new: counts.chunks_new,
+                new_bytes: counts.new_bytes,
+                stored_bytes,
+            },
+        };
+        (manifest, uploads)
+    }
+
+    /// Puts the manifest if there is still time, and checks afterwards that everything is there (DESIGN §7, backup
+    /// 3 and 4). Only then is the backup a success.
+    async fn commit(&self, manifest: &Manifest, keys: &SourceKeyring) -> Result<u64, ArchiveError> {
+        let name = &manifest.name;
+        let store = self.repository.store.as_ref();
+        let sealed = seal::seal_manifest(manifest, keys)?;
+        let len_bytes = sealed.len() as u64;
+        self.check_time(name, store.now().await?)?;
+        self.cancel.check()?;
+        put(store, &name.key(), sealed.into()).await?;
+        match self.check_committed(manifest).await {
+            Ok(()) => Ok(len_bytes),
+            Err(error) => {
+                if let Err(delete) = store.delete(&name.key()).await {
+                    let text = format!("could not withdraw {name}: {}", chain(&delete));
+                    self.repository.monitor.warn(Some(&name.source), text);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn check_committed(&self, manifest: &Manifest) -> Result<(), ArchiveError> {
+        let name = &manifest.name;
+        let store = self.repository.store.as_ref();
+        let Some(put) = store.stat(&name.key()).await? else {
+            return Err(ArchiveError::Vanished { name: name.source.clone(), missing: 1 });
+        };
+        self.check_time(name, put.modified)?;
+        let there = self.repository.list_packs().await?;
+        let missing = manifest.packs.iter().filter(|pack| !there.contains_key(&pack.id)).count();
+        if missing > 0 {
+            return Err(ArchiveError::Vanished { name: name.source.clone(), missing });
+        }
+        Ok(())
+    }
+
+    /// By the store's time, and by a clock that counts suspension.
+    fn check_time(&self, name: &ManifestName, now: StoreTime) -> Result<(), ArchiveError> {
+        let by_store_ms = now.unix_ms - self.before.time.unix_ms;
+        let by_boot = self.repository.world.since_boot().saturating_sub(self.since_boot);
+        let range = -millis(STORE_CLOCK_TOLERANCE)..=millis(COMMIT_LIMIT);
+        if range.contains(&by_store_ms) && by_boot <= COMMIT_LIMIT {
+            return Ok(());
+        }
+        let took_s = by_boot.as_secs().max(by_store_ms.unsigned_abs() / 1000);
+        Err(ArchiveError::TooLate { name: name.source.clone(), took_s, limit_s: COMMIT_LIMIT.as_secs() })
+    }
+}
+
+/// The manifest's numbering of packs: only those used, in order of first use.
+struct Numbering<'p> {
+    all: &'p [PackRef],
+    new_number: Vec<Option<u32>>,
+    used: Vec<PackRef>,
+}
+
+impl<'p> Numbering<'p> {
+    fn new(all: &'p [PackRef]) -> Self {
+        Self { all, new_number: vec![None; all.len()], used: Vec::new() }
+    }
+
+    fn renumber(&mut self, mut extents: Vec<Extent>) -> Vec<Extent> {
+        for extent in &mut extents {
+            let old = extent.pack as usize;
+            extent.pack = *self.new_number[old].get_or_insert_with(|| {
+                self.used.push(self.all[old]);
+                u32::try_from(self.used.len() - 1).unwrap_or(u32::MAX)
+            });
+        }
+        extents
+    }
+}
+
+fn shortened(text: String) -> String {
+    text.chars().take(60).collect()
+}
+
+fn original(wrapping: &Wrapping) -> Original {
+    let wrapper = match wrapping.gzip.map(|g| g.encoder) {
+        None => Wrapper::None,
+        Some(GzipEncoder::GoTo126) => Wrapper::GzipGoTo126,
+        Some(GzipEncoder::Unknown) => Wrapper::GzipUnknown,
+    };
+    Original { wrapper, len_bytes: wrapping.original_len_bytes, sha256: wrapping.original_sha256 }
+}
+
+/// A source with a service's name, or whose last backup was a snapshot, must give a snapshot again: a cut or broken
+/// one must not pass for some other file.
+fn expect(name: &SourceName, parent: Option<&Manifest>, raw: bool) -> Expect {
+    let service = matches!(name.as_str(), "vault" | "consul" | "nomad");
+    match parent {
+        _ if raw => Expect::Raw,
+        _ if service => Expect::Snapshot,
+        Some(parent) if parent.kind != Kind::Other => Expect::Snapshot,
+        _ => Expect::Any,
+    }
+}
+
+fn open_input(source: &SourceSpec) -> Result<(Box<dyn Read + Send>, Option<u64>), ArchiveError> {
+    match &source.input {
+        Input::Stdin => Ok((Box::new(std::io::stdin()), None)),
+        Input::File(path) => {
+            let failed = |error| ArchiveError::Open { name: source.name.clone(), path: path.clone(), source: error };
+            let file = File::open(path).map_err(failed)?;
+            let metadata = file.metadata().map_err(failed)?;
+            if metadata.is_dir() {
+                return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+            }
+            Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
+        }
+    }
+}
+
+/// Why a thread of the pipeline ended early.
+enum Stage {
+    /// It failed.
+    Error(ArchiveError),
+    /// Its neighbour is gone.
+    Stopped,
+}
+
+impl From<ArchiveError> for Stage {
+    fn from(error: ArchiveError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The first pieces tell what the stream is.
+enum Piece {
+    Begin { is_snapshot: bool },
+    Bytes(Vec<u8>),
+    End,
+}
+
+struct Reader {
+    name: SourceName,
+    repository: Repository,
+    cancel: Cancel,
+}
+
+impl Reader {
+    fn read(&self, input: Box<dyn Read + Send>, expect: Expect, pieces: &SyncSender<Piece>) -> Result<Wrapping, Stage> {
+        let failed = |source: UnwrapError| ArchiveError::Unwrap { name: self.name.clone(), source };
+        let mut unwrap = Unwrap::open(input, expect).map_err(failed)?;
+        let send = |piece| pieces.send(piece).map_err(|_| Stage::Stopped);
+        send(Piece::Begin { is_snapshot: unwrap.is_snapshot() })?;
+        loop {
+            self.cancel.check()?;
+            let mut piece = vec![0; PIECE_LEN_BYTES];
+            let mut filled = 0;
+            while filled < piece.len() {
+                match unwrap.read(&mut piece[filled..]).map_err(failed)? {
+                    0 => break,
+                    n => filled += n,
+                }
+            }
+            if filled == 0 {
+                break;
+            }
+            piece.truncate(filled);
+            self.repository.monitor.event(Event::Read { source: self.name.clone(), len_bytes: filled as u64 });
+            send(Piece::Bytes(piece))?;
+        }
+        let wrapping = unwrap.finish().map_err(failed)?;
+        send(Piece::End)?;
+        Ok(wrapping)
+    }
+}
+
+struct IngestStage {
+    name: SourceName,
+    keys: Arc<SourceKeyring>,
+    table: crate::pipeline::table::ChunkTable,
+    first_pack: u32,
+    parent_chunker: Option<Chunker>,
+    len_hint_bytes: Option<u64>,
+}
+
+impl IngestStage {
+    fn run(self, pieces: &Receiver<Piece>, packs: &SyncSender<NewPack>) -> Result<Ingested, Stage> {
+        let name = self.name;
+        let failed = |error: IngestError| match error {
+            IngestError::Tar(source) => Stage::Error(ArchiveError::Tar { name: name.clone(), source }),
+            IngestError::Stopped => Stage::Stopped,
+        };
+        let Ok(Piece::Begin { is_snapshot }) = pieces.recv() else { return Err(Stage::Stopped) };
+        let options = IngestOptions {
+            keys: &self.keys.keys,
+            table: self.table,
+            first_pack: self.first_pack,
+            parent_chunker: self.parent_chunker,
+            // A snapshot's length is in its tar; the file's is that of the gzip.
+            len_hint_bytes: self.len_hint_bytes.filter(|_| !is_snapshot),
+            is_snapshot,
+        };
+        let full = |pack: NewPack| packs.send(pack).map_err(|_| IngestError::Stopped);
+        let mut ingest = Ingest::new(options, full);
+        loop {
+            match pieces.recv() {
+                Ok(Piece::Bytes(bytes)) => ingest.push(&bytes).map_err(failed)?,
+                Ok(Piece::End) => break,
+                Ok(Piece::Begin { .. }) | Err(_) => return Err(Stage::Stopped),
+            }
+        }
+        let mut ingested = ingest.finish().map_err(failed)?;
+        if let Some(last) = ingested.last_pack.take() {
+            packs.send(last).map_err(|_| Stage::Stopped)?;
+        }
+        Ok(ingested)
+    }
+}
+
+struct Sealer {
+    keys: Arc<SourceKeyring>,
+    created: UnixTime,
+    compression: Compression,
+    queue: UploadQueue,
+    repository: Repository,
+}
+
+impl Sealer {
+    fn run(&self, packs: &Receiver<NewPack>) -> Result<Vec<Sealed>, ArchiveError> {
+        packs.iter().map(|pack| self.seal(pack)).collect()
+    }
+
+    fn seal(&self, pack: NewPack) -> Result<Sealed, ArchiveError> {
+        let sealed = seal::seal_pack(&pack.plaintext, &self.keys.recipient, self.compression)?;
+        let plaintext_len_bytes = u32::try_from(pack.plaintext.len()).unwrap_or(u32::MAX);
+        drop(pack.plaintext);
+        let id: ObjectId = sealed.id;
+        let object_len_bytes = sealed.bytes.len() as u64;
+        let index = Index {
+            key_generation: self.keys.generation,
+            source: self.keys.source.clone(),
+            created: self.created,
+            pack_len_bytes: object_len_bytes,
+            chunks: pack.chunks,
+        };
+        let index = seal::seal_index(&index, &id, &self.keys)?;
+        let index_len_bytes = index.len() as u64;
+        let upload = Upload { pack_key: id.pack_key(), pack: sealed.bytes, index_key: id.index_key(), index };
+        let uploaded = self.queue.push(upload)?;
+        let len_bytes = object_len_bytes + index_len_bytes;
+        self.repository.monitor.event(Event::Stored { source: self.keys.source.clone(), len_bytes });
+        Ok(Sealed {
+            number: pack.number,
+            pack: PackRef { id, object_len_bytes, plaintext_len_bytes },
+            index_len_bytes,
+            uploaded,
+        })
+    }
+}

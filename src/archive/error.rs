@@ -1,0 +1,321 @@
+//! What can go wrong in a command, with hint and exit code.
+
+use crate::exit::Exit;
+use crate::keys::KeyError;
+use crate::pipeline::normalise::NotesError;
+use crate::pipeline::seal::SealError;
+use crate::pipeline::unwrap::UnwrapError;
+use crate::snapshot::tar::TarError;
+use crate::store::StoreError;
+use hah_vault_format::{FormatError, ManifestName, ObjectId, RepositoryId, SourceName};
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// A command failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// There is no repository.
+    #[error("no repository at {store}")]
+    NoRepository {
+        /// Where.
+        store: String,
+    },
+    /// `init` found something.
+    #[error("{store} is not empty: {found} is there already")]
+    Exists {
+        /// Where.
+        store: String,
+        /// The object found.
+        found: String,
+    },
+    /// The key belongs to another repository than the one at hand.
+    #[error("{store} is repository {found}, but the {key} belongs to {expected}")]
+    OtherRepository {
+        /// Where.
+        store: String,
+        /// The repository's id.
+        found: RepositoryId,
+        /// Which key.
+        key: &'static str,
+        /// The key's repository.
+        expected: RepositoryId,
+    },
+    /// `repository.json` is not one.
+    #[error("repository.json in {store} cannot be read: {reason}")]
+    BadRepository {
+        /// Where.
+        store: String,
+        /// Why.
+        reason: String,
+    },
+    /// Written by a newer version.
+    #[error("{what} is of format version {found}, this program reads up to {newest}")]
+    TooNew {
+        /// Which object.
+        what: String,
+        /// Its version.
+        found: u64,
+        /// The newest version understood.
+        newest: u16,
+    },
+    /// No identity opens any copy of the repository identity.
+    #[error("no identity opens the repository: {tried} wrapped copies in keys/ were tried")]
+    NoIdentity {
+        /// How many.
+        tried: usize,
+    },
+    /// An identity is needed and none was given.
+    #[error("{what} needs an identity")]
+    NeedsIdentity {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// The writer key is another source's.
+    #[error("the writer key is for source {scope} only, not for {source_name}")]
+    Scope {
+        /// The key's scope.
+        scope: String,
+        /// The source asked for.
+        source_name: SourceName,
+    },
+    /// A store operation.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A name that is none.
+    #[error(transparent)]
+    Name(#[from] FormatError),
+    /// A manifest cannot be opened.
+    #[error("cannot open manifest {name}")]
+    Manifest {
+        /// Which.
+        name: ManifestName,
+        /// Why.
+        source: SealError,
+    },
+    /// A pack cannot be opened.
+    #[error("cannot open pack {id}, which manifest {manifest} needs")]
+    Pack {
+        /// Which.
+        id: ObjectId,
+        /// Who needs it.
+        manifest: ManifestName,
+        /// Why.
+        source: SealError,
+    },
+    /// Sealing failed.
+    #[error("cannot seal")]
+    Seal(#[from] SealError),
+    /// A key file in the store.
+    #[error("{key}")]
+    Key {
+        /// Its key in the store, or what was done.
+        key: String,
+        /// Why.
+        source: KeyError,
+    },
+    /// What the source gave is not a sound snapshot.
+    #[error("{name}: not backed up")]
+    Unwrap {
+        /// The source.
+        name: SourceName,
+        /// Why.
+        source: UnwrapError,
+    },
+    /// The same, of the tar inside.
+    #[error("{name}: not backed up")]
+    Tar {
+        /// The source.
+        name: SourceName,
+        /// Why.
+        source: TarError,
+    },
+    /// A source's file.
+    #[error("{name}: cannot read {path}")]
+    Open {
+        /// The source.
+        name: SourceName,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The commit limit passed (DESIGN §7).
+    #[error("{name}: the run took too long to commit safely: {took_s} s, at most {limit_s} s are allowed")]
+    TooLate {
+        /// The source.
+        name: SourceName,
+        /// Seconds since the run began, by store or boot time.
+        took_s: u64,
+        /// Half the grace.
+        limit_s: u64,
+    },
+    /// Packs disappeared under a run: somebody deleted what was just stored or reused.
+    #[error("{name}: {missing} objects that the new manifest needs are gone; it was withdrawn")]
+    Vanished {
+        /// The source.
+        name: SourceName,
+        /// How many packs or indexes.
+        missing: usize,
+    },
+    /// An object of the own name was there before.
+    #[error("{key} is there already, with other content")]
+    Collision {
+        /// Its key.
+        key: String,
+    },
+    /// A local file.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Temporary space.
+    #[error("cannot use temporary space in {dir}")]
+    Spill {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The output of a restore.
+    #[error("cannot write the restored snapshot")]
+    Output {
+        /// Why.
+        source: io::Error,
+    },
+    /// The restored stream is not the one that was backed up.
+    #[error("manifest {name}: the restored {what} is not the one that was backed up")]
+    NotTheSame {
+        /// The manifest.
+        name: ManifestName,
+        /// Stream, SHA256SUMS, …
+        what: &'static str,
+    },
+    /// The restored stream is what was backed up, but not a sound snapshot: only for a forged manifest.
+    #[error("manifest {name}: the restored stream is not a sound snapshot")]
+    RestoredTar {
+        /// The manifest.
+        name: ManifestName,
+        /// Why.
+        source: TarError,
+    },
+    /// The order notes do not fit the stream.
+    #[error("manifest {name}: its order notes do not fit")]
+    Notes {
+        /// The manifest.
+        name: ManifestName,
+        /// Why.
+        source: NotesError,
+    },
+    /// A manifest with a part of a size that no writer makes.
+    #[error("manifest {name}: {what} is larger than the limit of {limit_bytes} bytes")]
+    TooLarge {
+        /// The manifest.
+        name: ManifestName,
+        /// Which part.
+        what: &'static str,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// A manifest name that fits nothing.
+    #[error("no manifest is called {text}")]
+    NoManifest {
+        /// What was asked for.
+        text: String,
+        /// Names that are near.
+        near: Vec<ManifestName>,
+    },
+    /// A manifest name that fits several.
+    #[error("{text} is ambiguous: {} manifests begin so", .candidates.len())]
+    Ambiguous {
+        /// What was asked for.
+        text: String,
+        /// All that fit.
+        candidates: Vec<ManifestName>,
+    },
+    /// Stopped by a signal.
+    #[error("interrupted")]
+    Interrupted,
+    /// A stage ended without saying why: a bug.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+fn names(list: &[ManifestName]) -> String {
+    let shown: Vec<String> = list.iter().take(5).map(ToString::to_string).collect();
+    shown.join(", ")
+}
+
+impl ArchiveError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoRepository { .. } => Some("make one with `hah-vault init`, or check --repo".into()),
+            Self::Exists { .. } => Some("choose an empty place; an existing repository is never written over".into()),
+            Self::OtherRepository { .. } => {
+                Some("pass the key of this repository with --writer-key-file or --identity, or check --repo".into())
+            }
+            Self::TooNew { .. } => Some("use a newer hah-vault".into()),
+            Self::NoIdentity { .. } => Some(
+                "pass the identity file of a reader with --identity, or a passphrase with --passphrase; if keys/ was \
+                 emptied, pass the repository-key.age that init wrote with --key-file"
+                    .into(),
+            ),
+            Self::NeedsIdentity { .. } => {
+                Some("pass the identity file with --identity, or set HAH_VAULT_IDENTITY".into())
+            }
+            Self::Scope { .. } => Some("use a writer key of scope *, or of that source".into()),
+            Self::Store(e) => e.hint().map(Into::into),
+            Self::Manifest { source, .. } => seal_hint(source),
+            Self::Pack { .. } => {
+                Some("`list` shows other snapshots; the next backup stores what is still current again".into())
+            }
+            Self::Unwrap { source, .. } => source.hint().map(Into::into),
+            Self::Tar { .. } => Some("the snapshot is cut or damaged: take it again".into()),
+            Self::TooLate { .. } => {
+                Some("check the store's speed; nothing was lost, the next run starts afresh".into())
+            }
+            Self::Vanished { .. } => Some("is a gc running with a shorter grace? run the backup again".into()),
+            Self::Spill { .. } => Some("make room there, or set TMPDIR to another folder".into()),
+            Self::NoManifest { near, .. } if !near.is_empty() => Some(format!("near: {}", names(near))),
+            Self::NoManifest { .. } => Some("`hah-vault list` shows all".into()),
+            Self::Ambiguous { candidates, .. } => Some(format!("candidates: {}", names(candidates))),
+            _ => None,
+        }
+    }
+
+    /// The command's exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::NoRepository { .. } => Exit::NoRepository,
+            Self::Exists { .. } | Self::OtherRepository { .. } | Self::Collision { .. } => Exit::Conflict,
+            Self::NoIdentity { .. } | Self::NeedsIdentity { .. } | Self::Scope { .. } => Exit::NoKey,
+            Self::Key { source: KeyError::NoMatch, .. } => Exit::NoKey,
+            Self::TooNew { .. } => Exit::TooNew,
+            Self::Manifest { source, .. } if too_new(source) => Exit::TooNew,
+            Self::Interrupted => Exit::Interrupted,
+            Self::Name(_) | Self::NoManifest { .. } | Self::Ambiguous { .. } => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+fn too_new(error: &SealError) -> bool {
+    matches!(error, SealError::Format(FormatError::TooNew { .. }))
+}
+
+fn seal_hint(error: &SealError) -> Option<String> {
+    match error {
+        SealError::Key(KeyError::NoMatch) => {
+            Some("it was written with another key: pass the identity or writer key of this repository".into())
+        }
+        SealError::Format(FormatError::TooNew { .. }) => Some("use a newer hah-vault".into()),
+        _ => Some("`list` shows other snapshots of this source".into()),
+    }
+}

@@ -1,0 +1,215 @@
+//! The manifest that a run is deduplicated against, and what of it may be reused.
+
+use super::repository::Repository;
+use super::reuse::{self, Candidate, IndexState, Policy, Reason};
+use super::{ArchiveError, COMMIT_LIMIT, Event, GRACE, STORE_CLOCK_TOLERANCE};
+use crate::keys::SourceKeyring;
+use crate::pipeline::seal::{self, INDEX_OBJECT_LEN_BYTES_MAX};
+use crate::pipeline::table::{ChunkTable, Location};
+use crate::store::{ObjectMeta, StoreTime};
+use futures::StreamExt;
+use hah_vault_format::manifest::PackRef;
+use hah_vault_format::name::{INDEX_PREFIX, PACKS_PREFIX};
+use hah_vault_format::{Index, Manifest, ObjectId};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// How many of the newest manifests are tried before a run goes without a parent.
+const PARENTS_TRIED_MAX: usize = 4;
+/// Indexes that are read at the same time.
+const READS_MAX: usize = 16;
+
+/// What a run saw of the store before it began: taken once for all sources of a run.
+#[derive(Debug)]
+pub struct Before {
+    /// Store time, noted before the first listing.
+    pub time: StoreTime,
+    /// Packs and their indexes, both listed: length of the pack, and the older of the two modification times.
+    pub packs: HashMap<ObjectId, ListedPack>,
+}
+
+/// A pack whose object and index are both listed.
+#[derive(Debug, Clone, Copy)]
+pub struct ListedPack {
+    /// Length of the pack object.
+    pub len_bytes: u64,
+    /// Modification time of the older of the two objects.
+    pub modified: StoreTime,
+}
+
+fn ids(objects: Vec<ObjectMeta>, prefix: &str) -> HashMap<ObjectId, ObjectMeta> {
+    let id = |o: &ObjectMeta| o.key.strip_prefix(prefix)?.parse::<ObjectId>().ok();
+    objects.into_iter().filter_map(|o| Some((id(&o)?, o))).collect()
+}
+
+impl Repository {
+    /// The packs that are there with their indexes.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Store`].
+    pub(super) async fn list_packs(&self) -> Result<HashMap<ObjectId, ListedPack>, ArchiveError> {
+        let packs = ids(self.store.list(PACKS_PREFIX).await?, PACKS_PREFIX);
+        let index = ids(self.store.list(INDEX_PREFIX).await?, INDEX_PREFIX);
+        let both = |(id, pack): (ObjectId, ObjectMeta)| {
+            let modified = index.get(&id)?.modified.min(pack.modified);
+            Some((id, ListedPack { len_bytes: pack.len_bytes, modified }))
+        };
+        Ok(packs.into_iter().filter_map(both).collect())
+    }
+
+    /// Notes the store's time, then lists (DESIGN §7, backup 1).
+    ///
+    /// # Errors
+    /// [`ArchiveError::Store`].
+    pub(super) async fn look(&self) -> Result<Before, ArchiveError> {
+        let time = self.store.now().await?;
+        Ok(Before { time, packs: self.list_packs().await? })
+    }
+
+    /// The newest manifest of the source that opens, claims no time after the store's, and was committed in time.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Store`], when the listing fails; a manifest that does not open is a warning.
+    pub(super) async fn find_parent(
+        &self,
+        keys: &SourceKeyring,
+        now: StoreTime,
+    ) -> Result<Option<Manifest>, ArchiveError> {
+        let mut tried = 0;
+        for listed in self.list_manifests(Some(&keys.source)).await?.into_iter().rev() {
+            let claimed_ms = i64::try_from(listed.name.time.unix_s()).unwrap_or(i64::MAX).saturating_mul(1000);
+            if claimed_ms > now.unix_ms + millis(STORE_CLOCK_TOLERANCE) || !in_time(claimed_ms, listed.modified, now) {
+                continue;
+            }
+            tried += 1;
+            match self.open_manifest_with(&listed.name, keys).await {
+                Ok(manifest) => return Ok(Some(manifest)),
+                Err(error) => self.monitor.warn(Some(&keys.source), format!("not used as parent: {}", chain(&error))),
+            }
+            if tried == PARENTS_TRIED_MAX {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Judges the parent's packs, and loads the indexes of those that may be reused.
+    pub(super) async fn load_reusable(
+        &self,
+        parent: &Manifest,
+        before: &Before,
+        policy: &Policy,
+        keys: &SourceKeyring,
+    ) -> Reusable {
+        let used = reuse::used_bytes(parent);
+        let mut candidates: Vec<Candidate> = parent
+            .packs
+            .iter()
+            .zip(used)
+            .map(|(pack, used_bytes)| Candidate {
+                plaintext_len_bytes: pack.plaintext_len_bytes,
+                used_bytes,
+                age: age(pack, before),
+                index: IndexState::NotLoaded,
+            })
+            .collect();
+        let first = reuse::judge(&candidates, policy);
+        let wanted: Vec<usize> = (0..candidates.len()).filter(|i| first[*i].is_none()).collect();
+        let mut indexes: HashMap<usize, Index> = HashMap::new();
+        let loads = wanted.into_iter().map(|i| async move { (i, self.load_index(&parent.packs[i], keys).await) });
+        let loaded: Vec<(usize, Option<Index>)> = futures::stream::iter(loads).buffered(READS_MAX).collect().await;
+        for (i, index) in loaded {
+            candidates[i].index = match &index {
+                Some(index) => IndexState::Read { key_generation: index.key_generation },
+                None => IndexState::Unreadable,
+            };
+            indexes.extend(index.map(|index| (i, index)));
+        }
+        let verdicts = reuse::judge(&candidates, policy);
+        self.tell(&verdicts, keys);
+        Reusable::new(&parent.packs, &verdicts, &indexes)
+    }
+
+    /// The index of a pack if it opens and describes the pack that the parent names.
+    async fn load_index(&self, pack: &PackRef, keys: &SourceKeyring) -> Option<Index> {
+        let bytes = self.store.get(&pack.id.index_key(), INDEX_OBJECT_LEN_BYTES_MAX).await.ok()?;
+        let index = seal::open_index(&bytes, &pack.id, keys).ok()?;
+        let fits =
+            index.plaintext_len_bytes() == pack.plaintext_len_bytes && index.pack_len_bytes == pack.object_len_bytes;
+        (fits && index.source == keys.source).then_some(index)
+    }
+
+    fn tell(&self, verdicts: &[Option<Reason>], keys: &SourceKeyring) {
+        let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
+        for reason in verdicts.iter().flatten() {
+            *counts.entry(*reason).or_default() += 1;
+        }
+        for (reason, packs) in counts {
+            let source = keys.source.clone();
+            if matches!(reason, Reason::Missing | Reason::IndexUnreadable) {
+                let text =
+                    format!("{packs} packs of the last snapshot: {}; their data is stored again", reason.as_str());
+                self.monitor.warn(Some(&source), text);
+            }
+            self.monitor.event(Event::GivenUp { source, packs, reason: reason.as_str() });
+        }
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether a manifest was put within the commit limit of the time it claims. A recent one that was not may be
+/// withdrawn by its writer at any moment; one that has outlived the grace stays.
+fn in_time(claimed_ms: i64, modified: StoreTime, now: StoreTime) -> bool {
+    let took = modified.unix_ms - claimed_ms;
+    let recent = modified.unix_ms >= now.unix_ms - millis(GRACE);
+    !recent || (-millis(STORE_CLOCK_TOLERANCE)..=millis(COMMIT_LIMIT)).contains(&took)
+}
+
+fn age(pack: &PackRef, before: &Before) -> Option<Duration> {
+    let listed = before.packs.get(&pack.id)?;
+    let age_ms = before.time.unix_ms - listed.modified.unix_ms;
+    reuse::length_agrees(pack, listed.len_bytes).then(|| Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)))
+}
+
+/// An error with its sources, for warnings.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// What a run may reuse.
+#[derive(Default)]
+pub(super) struct Reusable {
+    /// The packs; their numbers are their places here.
+    pub packs: Vec<PackRef>,
+    /// Their chunks.
+    pub table: ChunkTable,
+}
+
+impl Reusable {
+    fn new(packs: &[PackRef], verdicts: &[Option<Reason>], indexes: &HashMap<usize, Index>) -> Self {
+        let mut reusable = Self::default();
+        for (i, pack) in packs.iter().enumerate() {
+            let (None, Some(index)) = (verdicts[i], indexes.get(&i)) else { continue };
+            let Ok(number) = u32::try_from(reusable.packs.len()) else { break };
+            reusable.packs.push(*pack);
+            let mut offset_bytes = 0;
+            for chunk in &index.chunks {
+                if reusable.table.find(&chunk.id, chunk.len_bytes).is_none() {
+                    reusable.table.insert(chunk.id, chunk.len_bytes, Location { pack: number, offset_bytes });
+                }
+                offset_bytes += chunk.len_bytes;
+            }
+        }
+        reusable
+    }
+}

@@ -1,0 +1,229 @@
+//! Making a repository, opening it, and its readers.
+
+use super::upload::put;
+use super::{ArchiveError, Monitor};
+use crate::keys::{Identities, KeyError, Keyring, Reader, RepositoryIdentity};
+use crate::store::{Store, StoreError, StoreTime};
+use crate::world::World;
+use hah_vault_format::limits::{KEY_OBJECT_LEN_BYTES_MAX, REPOSITORY_OBJECT_LEN_BYTES_MAX};
+use hah_vault_format::name::{INDEX_PREFIX, KEYS_PREFIX, MANIFESTS_PREFIX, PACKS_PREFIX, REPOSITORY_KEY};
+use hah_vault_format::{FORMAT_VERSION, Label, RepositoryId, UnixTime};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// `repository.json`: a hint for people and for early errors; nothing trusts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryInfo {
+    /// `hah-vault`.
+    pub format: String,
+    /// Format version.
+    pub version: u64,
+    /// Repository id, hex.
+    pub id: String,
+    /// When it was made, by the store's time.
+    pub created: String,
+}
+
+/// A store with a repository in it, and what is held of its keys.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// Where the objects lie.
+    pub store: Arc<dyn Store>,
+    /// The keys.
+    pub keyring: Keyring,
+    /// Clock and random numbers.
+    pub world: Arc<dyn World>,
+    /// Where progress goes.
+    pub monitor: Arc<dyn Monitor>,
+}
+
+/// The store's time as it stands in names.
+pub(crate) fn unix_time(time: StoreTime) -> Result<UnixTime, ArchiveError> {
+    Ok(UnixTime::from_unix_s(u64::try_from(time.unix_ms / 1000).unwrap_or(0))?)
+}
+
+/// Reads `repository.json`; `None` if there is none.
+///
+/// # Errors
+/// [`ArchiveError::BadRepository`], [`ArchiveError::TooNew`], [`ArchiveError::Store`].
+pub async fn read_info(store: &dyn Store) -> Result<Option<RepositoryInfo>, ArchiveError> {
+    let bytes = match store.get(REPOSITORY_KEY, REPOSITORY_OBJECT_LEN_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(StoreError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let bad = |reason: String| ArchiveError::BadRepository { store: store.describe(), reason };
+    let info: RepositoryInfo = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+    if info.format != "hah-vault" {
+        return Err(bad(format!("its format is {:?}", info.format)));
+    }
+    if info.version > u64::from(FORMAT_VERSION) {
+        let what = format!("the repository at {}", store.describe());
+        return Err(ArchiveError::TooNew { what, found: info.version, newest: FORMAT_VERSION });
+    }
+    Ok(Some(info))
+}
+
+/// The repository's id by `repository.json`.
+///
+/// # Errors
+/// [`ArchiveError::NoRepository`], and those of [`read_info`].
+pub async fn hinted_id(store: &dyn Store) -> Result<RepositoryId, ArchiveError> {
+    let none = || ArchiveError::NoRepository { store: store.describe() };
+    let info = read_info(store).await?.ok_or_else(none)?;
+    let bad = |e: hah_vault_format::FormatError| ArchiveError::BadRepository {
+        store: store.describe(),
+        reason: e.to_string(),
+    };
+    info.id.parse().map_err(bad)
+}
+
+/// Refuses a place where a repository, or a part of one, is.
+///
+/// # Errors
+/// [`ArchiveError::Exists`].
+pub async fn check_empty(store: &dyn Store) -> Result<(), ArchiveError> {
+    let exists = |found: String| ArchiveError::Exists { store: store.describe(), found };
+    if store.stat(REPOSITORY_KEY).await?.is_some() {
+        return Err(exists(REPOSITORY_KEY.into()));
+    }
+    for prefix in [KEYS_PREFIX, MANIFESTS_PREFIX, PACKS_PREFIX, INDEX_PREFIX] {
+        if let Some(object) = store.list(prefix).await?.into_iter().next() {
+            return Err(exists(object.key));
+        }
+    }
+    Ok(())
+}
+
+/// Makes a repository: the wrapped identities first, `repository.json` last.
+///
+/// # Errors
+/// [`ArchiveError::Exists`], [`ArchiveError::Store`], [`ArchiveError::Key`].
+pub async fn create(
+    store: &dyn Store,
+    identity: &RepositoryIdentity,
+    wrapped: &[(Label, Vec<u8>)],
+) -> Result<RepositoryInfo, ArchiveError> {
+    check_empty(store).await?;
+    store.probe().await?;
+    for (label, bytes) in wrapped {
+        put(store, &label.key(), bytes.clone().into()).await?;
+    }
+    let info = RepositoryInfo {
+        format: "hah-vault".into(),
+        version: u64::from(FORMAT_VERSION),
+        id: identity.id().to_string(),
+        created: unix_time(store.now().await?)?.to_string(),
+    };
+    let text = serde_json::to_string(&info).map_err(|e| ArchiveError::Internal(e.to_string()))?;
+    put(store, REPOSITORY_KEY, format!("{text}\n").into()).await?;
+    Ok(info)
+}
+
+/// One wrapped copy of the repository identity.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyEntry {
+    /// Its label.
+    pub label: String,
+    /// Its length.
+    pub len_bytes: u64,
+    /// When it was put, by the store's time; milliseconds since 1970.
+    pub modified_unix_ms: i64,
+}
+
+/// The wrapped copies in the store.
+///
+/// # Errors
+/// [`ArchiveError::Store`].
+pub async fn list_keys(store: &dyn Store) -> Result<Vec<KeyEntry>, ArchiveError> {
+    let objects = store.list(KEYS_PREFIX).await?;
+    let entry = |o: crate::store::ObjectMeta| {
+        let label = Label::from_key(&o.key)?.to_string();
+        Some(KeyEntry { label, len_bytes: o.len_bytes, modified_unix_ms: o.modified.unix_ms })
+    };
+    Ok(objects.into_iter().filter_map(entry).collect())
+}
+
+/// Wraps R for one more reader.
+///
+/// # Errors
+/// [`ArchiveError::Key`], [`ArchiveError::Collision`] if the label is taken, [`ArchiveError::Store`].
+pub async fn add_key(
+    store: &dyn Store,
+    identity: &RepositoryIdentity,
+    label: &Label,
+    reader: &Reader,
+) -> Result<Vec<u8>, ArchiveError> {
+    let failed = |source: KeyError| ArchiveError::Key { key: format!("cannot wrap the identity for {label}"), source };
+    let wrapped = identity.wrap(reader).map_err(failed)?;
+    put(store, &label.key(), wrapped.clone().into()).await?;
+    Ok(wrapped)
+}
+
+/// Removes a wrapped copy. `false` if there was none of that label.
+///
+/// # Errors
+/// [`ArchiveError::Store`].
+pub async fn remove_key(store: &dyn Store, label: &Label) -> Result<bool, ArchiveError> {
+    let there = store.stat(&label.key()).await?.is_some();
+    store.delete(&label.key()).await?;
+    Ok(there)
+}
+
+/// Opens the repository identity R with a reader's identities: R itself, or any wrapped copy that fits.
+///
+/// `pinned` is the id that the caller knows from elsewhere (writer key); the identity file's pin counts too. A copy
+/// that opens but holds another identity is refused: nobody who can write to the store can put another repository in
+/// its place.
+///
+/// # Errors
+/// [`ArchiveError::NoIdentity`], [`ArchiveError::OtherRepository`], [`ArchiveError::Store`].
+pub async fn open_identity(
+    store: &dyn Store,
+    identities: &Identities,
+    pinned: Option<RepositoryId>,
+    extra_copies: &[Vec<u8>],
+) -> Result<RepositoryIdentity, ArchiveError> {
+    let hinted = hinted_id(store).await?;
+    let expected = identities.pin().or(pinned).unwrap_or(hinted);
+    if let Some(identity) = identities.repository_identity(expected).or_else(|| identities.exported()) {
+        return check_repository(store, hinted, "identity", identity.id()).map(|()| identity);
+    }
+    check_repository(store, hinted, "identity", expected)?;
+    let mut tried = 0;
+    for copy in extra_copies {
+        tried += 1;
+        if let Ok(identity) = RepositoryIdentity::unwrap(copy, identities, Some(expected)) {
+            return Ok(identity);
+        }
+    }
+    for entry in list_keys(store).await? {
+        let Ok(label) = entry.label.parse::<Label>() else { continue };
+        tried += 1;
+        let bytes = store.get(&label.key(), KEY_OBJECT_LEN_BYTES_MAX).await?;
+        match RepositoryIdentity::unwrap(&bytes, identities, Some(expected)) {
+            Ok(identity) => return Ok(identity),
+            Err(KeyError::OtherRepository { found, expected }) => {
+                tracing::warn!(key = label.key(), %found, %expected, "a wrapped identity of another repository");
+            }
+            Err(error) => tracing::debug!(key = label.key(), %error, "does not open"),
+        }
+    }
+    Err(ArchiveError::NoIdentity { tried })
+}
+
+/// A key must belong to the repository at hand.
+///
+/// # Errors
+/// [`ArchiveError::OtherRepository`].
+pub fn check_repository(
+    store: &dyn Store,
+    found: RepositoryId,
+    key: &'static str,
+    expected: RepositoryId,
+) -> Result<(), ArchiveError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ArchiveError::OtherRepository { store: store.describe(), found, key, expected })
+}

@@ -1,0 +1,258 @@
+//! `restore`: a manifest and its packs to the bytes that were backed up.
+//!
+//! Oracle: the exact bytes or a named error. Nothing is believed but hashes and tags: the manifest's tag, each pack's
+//! name, the stream's BLAKE3, the snapshot's own SHA256SUMS, and the SHA-256 of the original.
+
+mod cache;
+mod outlet;
+
+use super::repository::Repository;
+use super::{ArchiveError, Cancel, Event};
+use crate::keys::RepositoryIdentity;
+use crate::pipeline::rewrap::{Rewrap, Rewrapped};
+use crate::pipeline::seal;
+use cache::{PackCache, Plan};
+use futures::StreamExt;
+use hah_vault_format::limits::PACK_OBJECT_LEN_BYTES_MAX;
+use hah_vault_format::manifest::{Kind, Wrapper, extents_len_bytes};
+use hah_vault_format::{Manifest, ManifestName};
+use outlet::Outlet;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Packs that are fetched and opened ahead of their use. Each holds up to 18 MiB, sealed and open.
+const PACKS_AHEAD_MAX: usize = 3;
+/// Order notes that are held in memory at most; writers keep the same limit.
+const NOTES_LEN_BYTES_MAX: u64 = crate::pipeline::ingest::NOTES_LEN_BYTES_MAX + (1 << 20);
+/// How often progress is told, in bytes.
+const PROGRESS_LEN_BYTES: u64 = 1 << 20;
+
+/// How the restored bytes compare with those that were backed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exactness {
+    /// The same bytes.
+    Exact,
+    /// The same snapshot in another gzip, as asked for by `--fast`.
+    FastAsked,
+    /// The same snapshot in another gzip: what made the original cannot be reproduced, as the manifest says.
+    OtherGzip,
+    /// The same snapshot in another gzip, although the manifest promised the same bytes.
+    UnexpectedGzip,
+}
+
+impl Exactness {
+    /// The word for JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::FastAsked => "fast",
+            Self::OtherGzip => "other-gzip",
+            Self::UnexpectedGzip => "unexpected-gzip",
+        }
+    }
+}
+
+/// A restored snapshot that passed every check.
+#[derive(Debug, Clone)]
+pub struct RestoreReport {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Bytes written.
+    pub len_bytes: u64,
+    /// Their SHA-256.
+    pub sha256: [u8; 32],
+    /// How they compare with the original.
+    pub exactness: Exactness,
+}
+
+/// Restores into `out`, which is not flushed. What was written is valid only if this succeeds.
+///
+/// # Errors
+/// [`ArchiveError`]; then `out` has got a part of the snapshot, or something else.
+pub async fn restore<W: Write + Send + 'static>(
+    repository: &Repository,
+    name: &ManifestName,
+    out: W,
+    fast: bool,
+    cancel: &Cancel,
+) -> Result<(W, RestoreReport), ArchiveError> {
+    let what = "reading packs";
+    let identity = repository.keyring.identity.clone().ok_or(ArchiveError::NeedsIdentity { what })?;
+    let manifest = Arc::new(repository.open_manifest(name).await?);
+    if extents_len_bytes(manifest.notes()) > NOTES_LEN_BYTES_MAX {
+        let (name, what) = (name.clone(), "the part that holds its order notes");
+        return Err(ArchiveError::TooLarge { name, what, limit_bytes: NOTES_LEN_BYTES_MAX });
+    }
+    let plan = Plan::new(&manifest);
+    let (opened_tx, opened) = mpsc::channel(1);
+    let fetch = fetch(repository, &manifest, identity, plan.order.clone(), opened_tx);
+    let joiner = Joiner {
+        manifest: Arc::clone(&manifest),
+        cache: PackCache::new(plan, opened).map_err(scratch_error)?,
+        repository: repository.clone(),
+        cancel: cancel.clone(),
+    };
+    let mode = rewrap(&manifest, fast);
+    let join = tokio::task::spawn_blocking(move || joiner.run(out, mode));
+    let (fetched, joined) = tokio::join!(fetch, join);
+    let joined = joined.map_err(|e| ArchiveError::Internal(e.to_string()))?;
+    // A fetch that failed is the cause of a join that starved.
+    fetched?;
+    let (out, rewrapped) = joined?;
+    let exactness = compare(&manifest, mode, &rewrapped, fast)?;
+    let Rewrapped { len_bytes, sha256 } = rewrapped;
+    Ok((out, RestoreReport { manifest: Arc::unwrap_or_clone(manifest), len_bytes, sha256, exactness }))
+}
+
+fn rewrap(manifest: &Manifest, fast: bool) -> Rewrap {
+    match manifest.original.wrapper {
+        Wrapper::None => Rewrap::None,
+        Wrapper::GzipGoTo126 if !fast => Rewrap::GoTo126,
+        Wrapper::GzipGoTo126 | Wrapper::GzipUnknown => Rewrap::Fast,
+    }
+}
+
+fn compare(manifest: &Manifest, mode: Rewrap, rewrapped: &Rewrapped, fast: bool) -> Result<Exactness, ArchiveError> {
+    let original = &manifest.original;
+    let same = rewrapped.len_bytes == original.len_bytes && rewrapped.sha256 == original.sha256;
+    match mode {
+        _ if same => Ok(Exactness::Exact),
+        Rewrap::None => Err(ArchiveError::NotTheSame { name: manifest.name.clone(), what: "file" }),
+        Rewrap::GoTo126 => Ok(Exactness::UnexpectedGzip),
+        Rewrap::Fast if original.wrapper == Wrapper::GzipUnknown => Ok(Exactness::OtherGzip),
+        Rewrap::Fast => {
+            debug_assert!(fast);
+            Ok(Exactness::FastAsked)
+        }
+    }
+}
+
+/// Fetches and opens packs in the order of their first use, some ahead.
+async fn fetch(
+    repository: &Repository,
+    manifest: &Arc<Manifest>,
+    identity: RepositoryIdentity,
+    order: Vec<u32>,
+    opened: mpsc::Sender<(u32, Vec<u8>)>,
+) -> Result<(), ArchiveError> {
+    let jobs = order.into_iter().map(|number| fetch_one(repository, manifest, &identity, number));
+    let mut jobs = std::pin::pin!(futures::stream::iter(jobs).buffered(PACKS_AHEAD_MAX));
+    while let Some(pack) = jobs.next().await {
+        if opened.send(pack?).await.is_err() {
+            // The joiner has failed, and says why.
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+async fn fetch_one(
+    repository: &Repository,
+    manifest: &Arc<Manifest>,
+    identity: &RepositoryIdentity,
+    number: u32,
+) -> Result<(u32, Vec<u8>), ArchiveError> {
+    let internal = |text: &str| ArchiveError::Internal(text.into());
+    let pack = *manifest.packs.get(number as usize).ok_or_else(|| internal("no such pack"))?;
+    let bytes = repository.store.get(&pack.id.pack_key(), PACK_OBJECT_LEN_BYTES_MAX).await?;
+    let identity = identity.clone();
+    let opened =
+        tokio::task::spawn_blocking(move || seal::open_pack(&bytes, &pack.id, pack.plaintext_len_bytes, &identity));
+    let opened = opened.await.map_err(|e| ArchiveError::Internal(e.to_string()))?;
+    let failed = |source| ArchiveError::Pack { id: pack.id, manifest: manifest.name.clone(), source };
+    Ok((number, opened.map_err(failed)?))
+}
+
+fn scratch_error(source: io::Error) -> ArchiveError {
+    ArchiveError::Spill { dir: std::env::temp_dir(), source }
+}
+
+/// Puts the stream together, on a thread of its own.
+struct Joiner {
+    manifest: Arc<Manifest>,
+    cache: PackCache,
+    repository: Repository,
+    cancel: Cancel,
+}
+
+impl Joiner {
+    fn run<W: Write>(mut self, out: W, mode: Rewrap) -> Result<(W, Rewrapped), ArchiveError> {
+        let manifest = Arc::clone(&self.manifest);
+        let mut notes = Vec::new();
+        for extent in manifest.notes() {
+            self.cache.read(extent, &mut |bytes| {
+                notes.extend_from_slice(bytes);
+                Ok(())
+            })?;
+        }
+        let mut outlet = Outlet::new(&manifest, notes, out, mode);
+        let mut untold_bytes = 0;
+        for extent in &manifest.extents {
+            self.cancel.check()?;
+            self.cache.read(extent, &mut |bytes| outlet.push(bytes))?;
+            untold_bytes += u64::from(extent.len_bytes);
+            if untold_bytes >= PROGRESS_LEN_BYTES {
+                self.tell(std::mem::take(&mut untold_bytes));
+            }
+        }
+        self.tell(untold_bytes);
+        outlet.finish()
+    }
+
+    fn tell(&self, len_bytes: u64) {
+        let (manifest, total_bytes) = (self.manifest.name.clone(), self.manifest.stream.len_bytes);
+        self.repository.monitor.event(Event::Restored { manifest, len_bytes, total_bytes });
+    }
+}
+
+/// The file name that a restore without `-o` writes to.
+pub fn default_file_name(manifest: &ManifestName, kind: Option<Kind>) -> String {
+    let extension = if kind == Some(Kind::Other) { "restored" } else { "snap" };
+    format!("{}-{}.{extension}", manifest.source, manifest.stem())
+}
+
+/// Restores to a file: a temporary name in the same folder, every check, fsync, then the final name.
+///
+/// # Errors
+/// [`ArchiveError`]; then nothing is under the final name that was not there before.
+pub async fn restore_to_file(
+    repository: &Repository,
+    name: &ManifestName,
+    path: &Path,
+    force: bool,
+    fast: bool,
+    cancel: &Cancel,
+) -> Result<RestoreReport, ArchiveError> {
+    let failed = |action| {
+        let path = path.to_owned();
+        move |source| ArchiveError::File { action, path, source }
+    };
+    if !force && path.symlink_metadata().is_ok() {
+        return Err(failed("write over")(io::ErrorKind::AlreadyExists.into()));
+    }
+    let folder = folder_of(path);
+    let file = tempfile::Builder::new().prefix(".hah-vault-").suffix(".part").tempfile_in(&folder);
+    let file = file.map_err(failed("write beside"))?;
+    // The named file stays with this function, so that it is removed however the restore ends.
+    let out = file.as_file().try_clone().map_err(failed("write"))?;
+    let (_, report) = restore(repository, name, out, fast, cancel).await?;
+    cancel.check()?;
+    file.as_file().sync_all().map_err(failed("write"))?;
+    if force {
+        file.persist(path).map_err(|e| failed("write")(e.error))?;
+    } else {
+        file.persist_noclobber(path).map_err(|e| failed("write over")(e.error))?;
+    }
+    File::open(&folder).and_then(|f| f.sync_all()).map_err(failed("write"))?;
+    Ok(report)
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}

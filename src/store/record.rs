@@ -1,0 +1,148 @@
+//! A store that counts what is asked of another one: requests cost money, and tests pin how many a command needs.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{ObjectMeta, Operation, Put, Store, StoreError, StoreTime};
+
+/// How often each operation was asked for, and how many bytes were moved. Retries inside the store do not show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Puts.
+    pub put: u64,
+    /// Gets.
+    pub get: u64,
+    /// Listings, however many pages each took.
+    pub list: u64,
+    /// Stats.
+    pub stat: u64,
+    /// Deletes.
+    pub delete: u64,
+    /// Questions for the time.
+    pub now: u64,
+    /// Bytes of the objects that were created.
+    pub put_bytes: u64,
+    /// Bytes of the objects that were read.
+    pub get_bytes: u64,
+}
+
+/// Passes everything on to another store and counts it.
+#[derive(Debug)]
+pub struct RecordingStore {
+    inner: Arc<dyn Store>,
+    counters: Counters,
+    /// `None`: only count. A log of all keys would grow without bound in an agent.
+    log: Option<Mutex<Vec<(Operation, String)>>>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    put: AtomicU64,
+    get: AtomicU64,
+    list: AtomicU64,
+    stat: AtomicU64,
+    delete: AtomicU64,
+    now: AtomicU64,
+    put_bytes: AtomicU64,
+    get_bytes: AtomicU64,
+}
+
+impl RecordingStore {
+    /// Counts only.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, counters: Counters::default(), log: None }
+    }
+
+    /// Counts, and remembers every operation and its key.
+    pub fn with_log(inner: Arc<dyn Store>) -> Self {
+        Self { log: Some(Mutex::default()), ..Self::new(inner) }
+    }
+
+    /// The counts so far.
+    pub fn counts(&self) -> Counts {
+        let counters = &self.counters;
+        Counts {
+            put: counters.put.load(Relaxed),
+            get: counters.get.load(Relaxed),
+            list: counters.list.load(Relaxed),
+            stat: counters.stat.load(Relaxed),
+            delete: counters.delete.load(Relaxed),
+            now: counters.now.load(Relaxed),
+            put_bytes: counters.put_bytes.load(Relaxed),
+            get_bytes: counters.get_bytes.load(Relaxed),
+        }
+    }
+
+    /// The operations so far with their keys, in order; empty without [`RecordingStore::with_log`].
+    pub fn log(&self) -> Vec<(Operation, String)> {
+        let Some(log) = &self.log else {
+            return Vec::new();
+        };
+        log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, operation: Operation, key: &str) {
+        let counters = &self.counters;
+        let counter = match operation {
+            Operation::Put => &counters.put,
+            Operation::Get => &counters.get,
+            Operation::List => &counters.list,
+            Operation::Stat => &counters.stat,
+            Operation::Delete => &counters.delete,
+            Operation::Now => &counters.now,
+        };
+        counter.fetch_add(1, Relaxed);
+        if let Some(log) = &self.log {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.push((operation, key.to_owned()));
+        }
+    }
+}
+
+#[async_trait]
+impl Store for RecordingStore {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<Put, StoreError> {
+        self.note(Operation::Put, key);
+        let len_bytes = bytes.len() as u64;
+        let put = self.inner.put_if_absent(key, bytes).await?;
+        if put == Put::Created {
+            self.counters.put_bytes.fetch_add(len_bytes, Relaxed);
+        }
+        Ok(put)
+    }
+
+    async fn get(&self, key: &str, len_max_bytes: u64) -> Result<Bytes, StoreError> {
+        self.note(Operation::Get, key);
+        let bytes = self.inner.get(key, len_max_bytes).await?;
+        self.counters.get_bytes.fetch_add(bytes.len() as u64, Relaxed);
+        Ok(bytes)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.note(Operation::List, prefix);
+        self.inner.list(prefix).await
+    }
+
+    async fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, StoreError> {
+        self.note(Operation::Stat, key);
+        self.inner.stat(key).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.note(Operation::Delete, key);
+        self.inner.delete(key).await
+    }
+
+    async fn now(&self) -> Result<StoreTime, StoreError> {
+        self.note(Operation::Now, "");
+        self.inner.now().await
+    }
+}
