@@ -5,6 +5,7 @@ mod layers;
 mod normalise;
 mod records;
 mod roundtrip;
+mod second_reader;
 mod store;
 mod support;
 mod unwrap;

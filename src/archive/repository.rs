@@ -178,8 +178,8 @@ pub async fn remove_key(store: &dyn Store, label: &Label) -> Result<bool, Archiv
 ///
 /// `pinned` is the id that the caller knows from elsewhere (writer key); the identity file's pin counts too. A copy
 /// that opens but holds another identity is refused: nobody who can write to the store can put another repository in
-/// its place. A `repository.json` that is gone or names another repository does not keep anybody from restoring: if
-/// the identity opens a manifest, it is the right one.
+/// its place. A `repository.json` that is gone, broken, or names another repository or a newer version does not keep
+/// anybody from restoring: if the identity opens a manifest, it is the right one, and each object says its own version.
 ///
 /// # Errors
 /// [`ArchiveError::NoRepository`], [`ArchiveError::NoIdentity`], [`ArchiveError::OtherRepository`],
@@ -192,8 +192,8 @@ pub async fn open_identity(
 ) -> Result<RepositoryIdentity, ArchiveError> {
     let hinted = match hinted_id(store).await {
         Ok(id) => Ok(id),
-        Err(error @ (ArchiveError::NoRepository { .. } | ArchiveError::BadRepository { .. })) => Err(error),
-        Err(error) => return Err(error),
+        Err(error @ ArchiveError::Store(_)) => return Err(error),
+        Err(error) => Err(error),
     };
     let known = identities.pin().or(pinned);
     let expected = match (known, hinted) {
