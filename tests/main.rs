@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod cli;
 mod join;
 mod layers;
 mod normalise;

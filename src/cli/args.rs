@@ -52,7 +52,14 @@ pub(super) struct Global {
     /// The repository: a path, s3://BUCKET/PREFIX or r2://ACCOUNT/BUCKET/PREFIX
     ///
     /// Without it, a local folder: hah-vault in $XDG_DATA_HOME or ~/.local/share.
-    #[arg(long, global = true, value_name = "URL", env = "HAH_VAULT_REPO", help_heading = "Repository and keys")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "HAH_VAULT_REPO",
+        hide_env_values = true,
+        help_heading = "Repository and keys"
+    )]
     pub repo: Option<String>,
 
     /// File with the writer key
@@ -64,6 +71,7 @@ pub(super) struct Global {
         global = true,
         value_name = "FILE",
         env = "HAH_VAULT_WRITER_KEY_FILE",
+        hide_env_values = true,
         help_heading = "Repository and keys"
     )]
     pub writer_key_file: Option<PathBuf>,
@@ -77,6 +85,7 @@ pub(super) struct Global {
         global = true,
         value_name = "FILE",
         env = "HAH_VAULT_IDENTITY",
+        hide_env_values = true,
         help_heading = "Repository and keys"
     )]
     pub identity: Vec<PathBuf>,
