@@ -109,9 +109,11 @@ impl Context {
 
     /// Whether keys were given for this run: then none are made for it.
     pub(super) fn keys_given(&self) -> bool {
-        self.global.writer_key_file.is_some()
-            || variable("HAH_VAULT_WRITER_KEY").is_some()
-            || !self.identities().is_empty()
+        self.writer_key_file().is_some() || variable("HAH_VAULT_WRITER_KEY").is_some() || !self.identities().is_empty()
+    }
+
+    fn writer_key_file(&self) -> Option<&PathBuf> {
+        self.global.writer_key_file.as_ref().filter(|path| !path.as_os_str().is_empty())
     }
 
     fn identities(&self) -> Vec<&PathBuf> {
@@ -167,7 +169,7 @@ impl Context {
     }
 
     fn given_writer_key(&self) -> Result<Option<WriterKey>, CliError> {
-        if let Some(path) = &self.global.writer_key_file {
+        if let Some(path) = self.writer_key_file() {
             let bytes = files::read_secret(path, &self.console)?;
             return parse_writer_key(&bytes, &path.display().to_string()).map(Some);
         }
