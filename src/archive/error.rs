@@ -305,6 +305,7 @@ impl ArchiveError {
             Self::TooNew { .. } => Exit::TooNew,
             Self::Manifest { source, .. } if too_new(source) => Exit::TooNew,
             Self::Interrupted => Exit::Interrupted,
+            Self::Store(StoreError::Invalid { .. }) => Exit::Usage,
             Self::Name(_) | Self::NoManifest { .. } | Self::Ambiguous { .. } => Exit::Usage,
             _ => Exit::Failed,
         }

@@ -2,6 +2,7 @@
 
 use super::human::parse_duration;
 use crate::pipeline::seal::Compression;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use hah_vault_format::{Label, SourceName};
 use std::path::PathBuf;
@@ -46,6 +47,11 @@ pub(super) struct Cli {
     pub command: Command,
 }
 
+/// A path; an empty one is let through, because an empty variable is as good as none.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Global {
@@ -72,6 +78,7 @@ pub(super) struct Global {
         value_name = "FILE",
         env = "HAH_VAULT_WRITER_KEY_FILE",
         hide_env_values = true,
+        value_parser = path(),
         help_heading = "Repository and keys"
     )]
     pub writer_key_file: Option<PathBuf>,
@@ -86,6 +93,7 @@ pub(super) struct Global {
         value_name = "FILE",
         env = "HAH_VAULT_IDENTITY",
         hide_env_values = true,
+        value_parser = path(),
         help_heading = "Repository and keys"
     )]
     pub identity: Vec<PathBuf>,

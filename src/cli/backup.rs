@@ -11,6 +11,7 @@ use crate::archive::repository::read_info;
 use crate::exit::Exit;
 use hah_vault_format::SourceName;
 use serde_json::json;
+use std::io::IsTerminal;
 use std::path::Path;
 
 const FORM: &str = "write NAME=PATH, or NAME=- for standard input";
@@ -20,6 +21,9 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
     let stdin = sources.iter().any(|s| s.input == Input::Stdin);
     if stdin && context.global.identity.iter().any(|path| path == Path::new("-")) {
         return Err(CliError::usage("standard input is both a source and an identity", "put the identity into a file"));
+    }
+    if stdin && std::io::stdin().is_terminal() {
+        return Err(CliError::usage("standard input is a terminal", "pipe a snapshot into it, or write NAME=PATH"));
     }
     let repository = open(context, args.init).await?;
     let options =

@@ -17,8 +17,7 @@ const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// How often a bar is drawn though nothing moves.
 const TICK_EVERY: Duration = Duration::from_millis(250);
 const READ_STYLE: &str = "{prefix:<16} {spinner} {decimal_bytes} read, {decimal_bytes_per_sec}, {msg}";
-const RESTORE_STYLE: &str =
-    "{prefix} {bar:32} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+const RESTORE_STYLE: &str = "{prefix} {wide_bar} {decimal_bytes} of {decimal_total_bytes}, {eta} left";
 
 /// The terminal, or whatever is in its place.
 pub(super) struct Console {

@@ -12,7 +12,7 @@ use crate::store::{self, Store, StoreOptions, StoreUrl};
 use crate::world::{Machine, World};
 use hah_vault_format::RepositoryId;
 use hah_vault_format::text::WriterKey;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -90,14 +90,14 @@ impl Context {
         };
         let pinned = writer.as_ref().map(|key| key.repository);
         if self.identity_given() {
-            return Ok(Keyring::from_identity(self.given_identity(store, pinned).await?).map_err(derive_error)?);
+            return Keyring::from_identity(self.given_identity(store, pinned).await?).map_err(derive_error);
         }
         match writer {
             Some(writer) if need == Need::Writer => Ok(Keyring { writer, identity: None }),
             _ => match self.default_identities(id, &mut ignored)? {
                 Some(identities) => {
                     let identity = open_identity(store.as_ref(), &identities, pinned, &self.copies()?).await?;
-                    Ok(Keyring::from_identity(identity).map_err(derive_error)?)
+                    Keyring::from_identity(identity).map_err(derive_error)
                 }
                 None => {
                     let needs = if need == Need::Reader { NEEDS_IDENTITY } else { NEEDS_WRITER };
@@ -109,9 +109,11 @@ impl Context {
 
     /// Whether keys were given for this run: then none are made for it.
     pub(super) fn keys_given(&self) -> bool {
-        self.global.writer_key_file.is_some()
-            || variable("HAH_VAULT_WRITER_KEY").is_some()
-            || !self.identities().is_empty()
+        self.writer_key_file().is_some() || variable("HAH_VAULT_WRITER_KEY").is_some() || !self.identities().is_empty()
+    }
+
+    fn writer_key_file(&self) -> Option<&PathBuf> {
+        self.global.writer_key_file.as_ref().filter(|path| !path.as_os_str().is_empty())
     }
 
     fn identities(&self) -> Vec<&PathBuf> {
@@ -167,7 +169,7 @@ impl Context {
     }
 
     fn given_writer_key(&self) -> Result<Option<WriterKey>, CliError> {
-        if let Some(path) = &self.global.writer_key_file {
+        if let Some(path) = self.writer_key_file() {
             let bytes = files::read_secret(path, &self.console)?;
             return parse_writer_key(&bytes, &path.display().to_string()).map(Some);
         }
@@ -211,7 +213,7 @@ impl Context {
         }
     }
 
-    fn parse_identities(&self, path: &PathBuf) -> Result<Identities, CliError> {
+    fn parse_identities(&self, path: &Path) -> Result<Identities, CliError> {
         let bytes = files::read_secret(path, &self.console)?;
         let name = path.display().to_string();
         // Cheap, and asked for only if the file is encrypted.

@@ -15,7 +15,7 @@ use thiserror::Error;
 pub(super) enum CliError {
     /// Of the repository.
     #[error(transparent)]
-    Archive(#[from] ArchiveError),
+    Archive(Box<ArchiveError>),
     /// What was typed makes no sense.
     #[error("{what}")]
     Usage {
@@ -74,9 +74,15 @@ pub(super) enum CliError {
     },
 }
 
+impl From<ArchiveError> for CliError {
+    fn from(error: ArchiveError) -> Self {
+        Self::Archive(Box::new(error))
+    }
+}
+
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
-        Self::Archive(error.into())
+        ArchiveError::from(error).into()
     }
 }
 

@@ -115,14 +115,21 @@ async fn remove(context: &Context, label: &Label, force: bool) -> Result<(), Cli
     Ok(())
 }
 
+/// Written by hand: a JSON value would leave copies behind, and nothing in these texts needs escaping.
+fn secret_object(context: &Context, object: String) -> Result<(), CliError> {
+    let mut object = Zeroizing::new(object);
+    object.push('\n');
+    context.console.data(object.as_bytes())
+}
+
 async fn export(context: &Context) -> Result<(), CliError> {
     let identity = identity(context, "key export").await?;
     let id = identity.id();
     context.console.warning(None, "this key opens every backup of the repository, for ever: nothing takes it back");
     if context.console.is_json() {
         let text = identity.to_text();
-        let object = json!({"type": "identity", "repository": id.to_string(), "identity": text.as_str()});
-        return context.console.data(Zeroizing::new(format!("{object}\n")).as_bytes());
+        let text = text.as_str();
+        return secret_object(context, format!(r#"{{"type":"identity","repository":"{id}","identity":"{text}"}}"#));
     }
     context.console.data(identity.file_text().as_bytes())
 }
@@ -142,9 +149,9 @@ async fn writer(context: &Context, source: Option<SourceName>) -> Result<(), Cli
     };
     let text = key.to_text();
     if context.console.is_json() {
-        let (repository, scope) = (key.repository.to_string(), key.scope.to_string());
-        let object = json!({"type": "writer_key", "repository": repository, "scope": scope, "key": text.as_str()});
-        return context.console.data(Zeroizing::new(format!("{object}\n")).as_bytes());
+        let (id, scope, text) = (key.repository, &key.scope, text.as_str());
+        let object = format!(r#"{{"type":"writer_key","repository":"{id}","scope":"{scope}","key":"{text}"}}"#);
+        return secret_object(context, object);
     }
     context.console.data(Zeroizing::new(format!("{}\n", text.as_str())).as_bytes())
 }

@@ -79,7 +79,7 @@ fn text(manifest: &Manifest, now_unix_ms: i64) -> String {
 }
 
 /// What a host called itself must not command a terminal.
-fn printable<'n>(rows: Vec<(&'n str, String)>) -> Vec<(&'n str, String)> {
+fn printable(rows: Vec<(&str, String)>) -> Vec<(&str, String)> {
     let clean = |text: String| text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     rows.into_iter().map(|(name, value)| (name, clean(value))).collect()
 }

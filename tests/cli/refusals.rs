@@ -228,6 +228,16 @@ fn sources_that_make_no_sense_are_usage_errors() {
 }
 
 #[test]
+fn an_empty_variable_is_as_good_as_none() {
+    let sandbox = Sandbox::with_repository();
+    let names = ["REPO", "WRITER_KEY_FILE", "WRITER_KEY", "IDENTITY", "PASSPHRASE", "LOG"];
+    let names = names.map(|name| format!("HAH_VAULT_{name}"));
+    let env = names.each_ref().map(|name| (name.as_str(), ""));
+    sandbox.run_with_env(["list"], &env).ok();
+    sandbox.run_with_env(["key", "export"], &env).ok();
+}
+
+#[test]
 fn one_of_three_that_fails_does_not_stop_the_others() {
     let sandbox = Sandbox::with_repository();
     let specs = [

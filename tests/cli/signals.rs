@@ -1,7 +1,7 @@
 //! ctrl-C, SIGTERM and closed pipes.
 
 use super::sandbox::{Ran, Sandbox, files, fixture_path, spec};
-use crate::support::s3_server::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
+use crate::support::s3_server::{ACCESS_KEY_ID, Fault, S3Server, SECRET_ACCESS_KEY};
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -70,7 +70,39 @@ fn an_interrupted_restore_leaves_no_part_of_a_file() {
     ran.refused(130, "interrupted", "");
     assert!(files(&sandbox.work()).is_empty() && files(&sandbox.tmp()).is_empty());
     server.throttle(0);
+    let logged = ["restore", "nomad@latest", "-o", "logged", "-vvv"];
+    let mut trace = env.to_vec();
+    trace.push(("HAH_VAULT_LOG", "trace"));
+    let ran = sandbox.run_with_env(logged.iter().chain(&s3), &trace).ok();
+    assert!(!ran.stderr.contains(SECRET_ACCESS_KEY) && !ran.stderr.contains("AGE-SECRET-KEY"));
     sandbox.run_with_env(["restore", "nomad@latest", "-o", "out"].iter().chain(&s3), &env).ok();
+}
+
+#[test]
+fn an_interrupted_init_leaves_no_keys() {
+    let server = S3Server::start();
+    let sandbox = Sandbox::new();
+    server.fault(http::Method::PUT, 100, Fault::Hang);
+    let mut command = sandbox.command(["--repo", "s3://bucket/prefix", "--s3-endpoint", &server.endpoint(), "init"]);
+    command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID).env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY);
+    let child = spawn(command);
+    until("the keys", || files(&sandbox.config("")).len() == 3);
+    signal(&child, "-TERM");
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    ran.refused(130, "interrupted", "");
+    assert!(files(&sandbox.config("")).is_empty());
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let sandbox = Sandbox::with_repository();
+    let mut child = spawn(sandbox.command(["backup", "--raw", "big=-"]));
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(&vec![7; 1 << 20]).unwrap();
+    signal(&child, "-INT");
+    // The first one waits for the thread that reads the silent pipe, within bounds.
+    signal(&child, "-TERM");
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
 }
 
 #[test]
