@@ -1,5 +1,7 @@
 //! All integration tests, in one binary.
 
+mod corpus;
+mod damage;
 mod join;
 mod normalise;
 mod records;

@@ -7,7 +7,7 @@
 
 use super::parent::{Before, Reusable, chain, millis};
 use super::repository::{Repository, unix_time};
-use super::reuse::{HORIZON_DEFAULT, Policy};
+use super::reuse::{HORIZON_DEFAULT, Policy, length_agrees};
 use super::upload::{Upload, UploadQueue, Uploaded, Uploader, put};
 use super::{ArchiveError, COMMIT_LIMIT, Cancel, Event, STORE_CLOCK_TOLERANCE};
 use crate::keys::SourceKeyring;
@@ -29,6 +29,8 @@ use std::time::{Duration, Instant};
 const PIECE_LEN_BYTES: usize = 256 << 10;
 /// Pieces that wait between the reader and the ingest thread.
 const PIECES_WAITING_MAX: usize = 4;
+/// How soon a wish to stop is noticed while uploads are waited for.
+const CANCEL_LOOKS_EVERY: Duration = Duration::from_millis(200);
 
 /// Where a source's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +114,10 @@ pub async fn backup(
         }
     });
     let outcomes = futures::future::join_all(outcomes).await;
-    uploader.finish().await;
+    // After a wish to stop nobody waits for what is still on its way: no manifest names it.
+    if !cancel.is_cancelled() {
+        uploader.finish().await;
+    }
     Ok(outcomes)
 }
 
@@ -158,10 +163,20 @@ impl Run<'_> {
         let name = ManifestName { source: source.name, time, suffix: self.repository.world.random_u32() };
         let (draft, uploads) = self.draft(name, parent, &reused, piped);
         for uploaded in uploads {
-            uploaded.await.map_err(|_| ArchiveError::Internal("an upload was dropped".into()))??;
+            self.wait(uploaded).await?;
         }
         let manifest_len_bytes = self.commit(&draft, &keys).await?;
         Ok(BackupReport { manifest: draft, manifest_len_bytes, packs_given_up, took: started.elapsed() })
+    }
+
+    /// Waits for an upload, unless there is a wish to stop: a slow store must not hold it up.
+    async fn wait(&self, mut uploaded: Uploaded) -> Result<(), ArchiveError> {
+        loop {
+            match tokio::time::timeout(CANCEL_LOOKS_EVERY, &mut uploaded).await {
+                Ok(done) => return done.map_err(|_| ArchiveError::Internal("an upload was dropped".into()))?,
+                Err(_) => self.cancel.check()?,
+            }
+        }
     }
 
     fn policy(&self, keys: &SourceKeyring) -> Policy {
@@ -278,8 +293,13 @@ impl Run<'_> {
         let len_bytes = sealed.len() as u64;
         self.check_time(name, store.now().await?)?;
         self.cancel.check()?;
-        put(store, &name.key(), sealed.into()).await?;
-        match self.check_committed(manifest).await {
+        let committed = match put(store, &name.key(), sealed.into()).await {
+            Ok(()) => self.check_committed(manifest).await,
+            // Done or not, nobody knows: what nobody has checked must not stay.
+            Err(ArchiveError::Store(error)) if error.is_transient() => Err(error.into()),
+            Err(error) => return Err(error),
+        };
+        match committed {
             Ok(()) => Ok(len_bytes),
             Err(error) => {
                 if let Err(delete) = store.delete(&name.key()).await {
@@ -299,7 +319,8 @@ impl Run<'_> {
         };
         self.check_time(name, put.modified)?;
         let there = self.repository.list_packs().await?;
-        let missing = manifest.packs.iter().filter(|pack| !there.contains_key(&pack.id)).count();
+        let is_whole = |pack: &&PackRef| there.get(&pack.id).is_some_and(|l| length_agrees(pack, l.len_bytes));
+        let missing = manifest.packs.len() - manifest.packs.iter().filter(is_whole).count();
         if missing > 0 {
             return Err(ArchiveError::Vanished { name: name.source.clone(), missing });
         }

@@ -200,7 +200,15 @@ pub async fn open_identity(
     for entry in list_keys(store).await? {
         let Ok(label) = entry.label.parse::<Label>() else { continue };
         tried += 1;
-        let bytes = store.get(&label.key(), KEY_OBJECT_LEN_BYTES_MAX).await?;
+        // One copy that is gone, too long or locked away does not stand in the way of the others.
+        let bytes = match store.get(&label.key(), KEY_OBJECT_LEN_BYTES_MAX).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_transient() => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(key = label.key(), %error, "a wrapped identity cannot be read");
+                continue;
+            }
+        };
         match RepositoryIdentity::unwrap(&bytes, identities, Some(expected)) {
             Ok(identity) => return Ok(identity),
             Err(KeyError::OtherRepository { found, expected }) => {

@@ -61,6 +61,12 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn forget(&self, body: &Body) {
+        if let Body::Memory(pack) = body {
+            self.lock().memory_bytes -= pack.len();
+        }
+    }
 }
 
 /// The uploads of a run. Dropping it stops them.
@@ -139,6 +145,11 @@ async fn work(store: Arc<dyn Store>, shared: Arc<Shared>) {
         match item {
             Some(item) => {
                 let Item { upload, body, done } = item;
+                // The source has failed or was cancelled: its packs would be named by no manifest.
+                if done.is_closed() {
+                    shared.forget(&body);
+                    continue;
+                }
                 let result = put_both(store.as_ref(), &shared, upload, body).await;
                 // Nobody waits any more if the source has failed already.
                 let _ = done.send(result);

@@ -1,7 +1,9 @@
 //! What several tests need, and stand-ins for the servers and stores that hah-vault talks to.
 
 pub mod fault_store;
+pub mod fuzz_targets;
 pub mod msgpack;
 pub mod repo;
 pub mod s3_server;
+pub mod small_disk;
 pub mod state;
