@@ -2,6 +2,7 @@
 
 mod corpus;
 mod damage;
+mod faults;
 mod join;
 mod normalise;
 mod records;

@@ -104,7 +104,7 @@ pub async fn backup(
 ) -> Result<Outcomes, ArchiveError> {
     let since_boot = repository.world.since_boot();
     let before = repository.look().await?;
-    let uploader = Uploader::start(&repository.store);
+    let uploader = Uploader::start(&repository.store, &repository.monitor);
     let run = Run { repository, before: &before, since_boot, options, cancel, queue: uploader.queue() };
     let outcomes = sources.into_iter().map(|source| {
         let run = &run;
@@ -114,10 +114,7 @@ pub async fn backup(
         }
     });
     let outcomes = futures::future::join_all(outcomes).await;
-    // After a wish to stop nobody waits for what is still on its way: no manifest names it.
-    if !cancel.is_cancelled() {
-        uploader.finish().await;
-    }
+    uploader.finish().await;
     Ok(outcomes)
 }
 
@@ -213,7 +210,6 @@ impl Run<'_> {
             created,
             compression: self.options.compression,
             queue: self.queue.clone(),
-            repository: self.repository.clone(),
         };
         let sealing = tokio::task::spawn_blocking(move || sealer.run(&pack_rx));
         let (read, ingested, sealed) = tokio::join!(reading, ingesting, sealing);
@@ -329,7 +325,7 @@ impl Run<'_> {
 
     /// By the store's time, and by a clock that counts suspension.
     fn check_time(&self, name: &ManifestName, now: StoreTime) -> Result<(), ArchiveError> {
-        let by_store_ms = now.unix_ms - self.before.time.unix_ms;
+        let by_store_ms = now.unix_ms.saturating_sub(self.before.time.unix_ms);
         let by_boot = self.repository.world.since_boot().saturating_sub(self.since_boot);
         let range = -millis(STORE_CLOCK_TOLERANCE)..=millis(COMMIT_LIMIT);
         if range.contains(&by_store_ms) && by_boot <= COMMIT_LIMIT {
@@ -508,7 +504,6 @@ struct Sealer {
     created: UnixTime,
     compression: Compression,
     queue: UploadQueue,
-    repository: Repository,
 }
 
 impl Sealer {
@@ -531,10 +526,9 @@ impl Sealer {
         };
         let index = seal::seal_index(&index, &id, &self.keys)?;
         let index_len_bytes = index.len() as u64;
-        let upload = Upload { pack_key: id.pack_key(), pack: sealed.bytes, index_key: id.index_key(), index };
+        let source = self.keys.source.clone();
+        let upload = Upload { source, pack_key: id.pack_key(), pack: sealed.bytes, index_key: id.index_key(), index };
         let uploaded = self.queue.push(upload)?;
-        let len_bytes = object_len_bytes + index_len_bytes;
-        self.repository.monitor.event(Event::Stored { source: self.keys.source.clone(), len_bytes });
         Ok(Sealed {
             number: pack.number,
             pack: PackRef { id, object_len_bytes, plaintext_len_bytes },

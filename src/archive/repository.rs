@@ -50,6 +50,9 @@ pub async fn read_info(store: &dyn Store) -> Result<Option<RepositoryInfo>, Arch
     let bytes = match store.get(REPOSITORY_KEY, REPOSITORY_OBJECT_LEN_BYTES_MAX).await {
         Ok(bytes) => bytes,
         Err(StoreError::NotFound { .. }) => return Ok(None),
+        Err(error @ StoreError::TooLong { .. }) => {
+            return Err(ArchiveError::BadRepository { store: store.describe(), reason: error.to_string() });
+        }
         Err(error) => return Err(error.into()),
     };
     let bad = |reason: String| ArchiveError::BadRepository { store: store.describe(), reason };
@@ -76,6 +79,26 @@ pub async fn hinted_id(store: &dyn Store) -> Result<RepositoryId, ArchiveError> 
         reason: e.to_string(),
     };
     info.id.parse().map_err(bad)
+}
+
+/// The repository's id for somebody who may know it already (`pinned`): then a `repository.json` that is lost or damaged
+/// is no reason not to open what else is there. It is a hint, and nothing trusts it.
+///
+/// # Errors
+/// Those of [`hinted_id`].
+pub async fn hinted_or_pinned_id(
+    store: &dyn Store,
+    pinned: Option<RepositoryId>,
+) -> Result<RepositoryId, ArchiveError> {
+    match (hinted_id(store).await, pinned) {
+        (Err(error @ (ArchiveError::NoRepository { .. } | ArchiveError::BadRepository { .. })), Some(pinned))
+            if matches!(check_empty(store).await, Err(ArchiveError::Exists { .. })) =>
+        {
+            tracing::warn!(%error, "going on without repository.json");
+            Ok(pinned)
+        }
+        (hinted, _) => hinted,
+    }
 }
 
 /// Refuses a place where a repository, or a part of one, is.
@@ -184,8 +207,9 @@ pub async fn open_identity(
     pinned: Option<RepositoryId>,
     extra_copies: &[Vec<u8>],
 ) -> Result<RepositoryIdentity, ArchiveError> {
-    let hinted = hinted_id(store).await?;
-    let expected = identities.pin().or(pinned).unwrap_or(hinted);
+    let pinned = identities.pin().or(pinned);
+    let hinted = hinted_or_pinned_id(store, pinned).await?;
+    let expected = pinned.unwrap_or(hinted);
     if let Some(identity) = identities.repository_identity(expected).or_else(|| identities.exported()) {
         return check_repository(store, hinted, "identity", identity.id()).map(|()| identity);
     }

@@ -2,6 +2,7 @@
 
 pub mod fault_store;
 pub mod fuzz_targets;
+pub mod hooked_store;
 pub mod msgpack;
 pub mod repo;
 pub mod s3_server;
