@@ -90,14 +90,7 @@ fn kinds(made: &Made, other: &Made) -> Vec<Kind> {
     let index = |id: ObjectId| id.index_key();
     let (nomad_pack, their_pack) = (nomad.packs[0].id, theirs.packs[0].id);
     vec![
-        kind(
-            "pack",
-            &pack(old_pack),
-            Some(pack(own_pack)),
-            Some(pack(nomad_pack)),
-            &pack(their_pack),
-            &pack(free_id),
-        ),
+        kind("pack", &pack(old_pack), Some(pack(own_pack)), Some(pack(nomad_pack)), &pack(their_pack), &pack(free_id)),
         kind(
             "index",
             &index(old_pack),

@@ -7,7 +7,9 @@ use crate::support::repo::{TestRepository, fixture};
 use crate::support::s3_server::{self, S3Server};
 use bytes::Bytes;
 use hah_vault::archive::ArchiveError;
-use hah_vault::store::{MemoryStore, ObjectMeta, Operation, Patience, Store, StoreError, StoreOptions, StoreTime, open};
+use hah_vault::store::{
+    MemoryStore, ObjectMeta, Operation, Patience, Store, StoreError, StoreOptions, StoreTime, open,
+};
 use hah_vault_format::ObjectId;
 use http::Method;
 use std::sync::Arc;
@@ -197,13 +199,7 @@ async fn hidden_packs_are_stored_again() {
 #[tokio::test]
 async fn hidden_manifests_make_a_backup_without_a_parent() {
     let (store, test) = faulty().await;
-    store.rule(Rule {
-        operation: Operation::List,
-        key_part: "manifests/".into(),
-        skip: 0,
-        times: 1,
-        fault: hide(""),
-    });
+    store.rule(Rule { operation: Operation::List, key_part: "manifests/".into(), skip: 0, times: 1, fault: hide("") });
     let report = test.backup("consul", &fixture("consul-01.snap")).await.unwrap();
     assert_eq!(report.manifest.parent, None);
     assert!(test.restore_latest("consul").await.unwrap().0 == original("consul-01.snap"));

@@ -645,8 +645,13 @@ pub fn hostile_store(data: &[u8]) {
     let mut objects = world.objects.clone();
     let memory = MemoryStore::new();
     memory.set_now(NOW);
-    let mut store =
-        Liar { memory, hidden: Vec::new(), invented: Vec::new(), drift_ms: 0, asked: std::sync::atomic::AtomicI64::new(0) };
+    let mut store = Liar {
+        memory,
+        hidden: Vec::new(),
+        invented: Vec::new(),
+        drift_ms: 0,
+        asked: std::sync::atomic::AtomicI64::new(0),
+    };
     for _ in 0..mutations {
         mutate(&mut data, world, &mut store, &mut objects);
     }
