@@ -356,7 +356,7 @@ repository | flip last | ok | 2 | ok | exact | exact | exact
 repository | append 1 | ok | 2 | ok | exact | exact | exact
 repository | append 1000 | ok | 2 | ok | exact | exact | exact
 repository | append 100 MB | ok | 2 | ok | exact | exact | exact
-repository | of another repository | other repository | 2 | ok | exact | exact | exact
+repository | of another repository | ok | 2 | ok | exact | exact | exact
 repository | duplicate | ok | 2 | ok | exact | exact | exact
 repository | rename | ok | 2 | ok | exact | exact | exact
 ";

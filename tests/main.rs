@@ -1,12 +1,16 @@
 //! All integration tests, in one binary.
 
+mod cli;
 mod corpus;
 mod damage;
 mod faults;
 mod join;
+mod layers;
 mod normalise;
 mod records;
 mod roundtrip;
+mod second_reader;
+mod shapes;
 mod store;
 mod support;
 mod unwrap;

@@ -315,8 +315,8 @@ impl Run<'_> {
         };
         self.check_time(name, put.modified)?;
         let there = self.repository.list_packs().await?;
-        let is_whole = |pack: &&PackRef| there.get(&pack.id).is_some_and(|l| length_agrees(pack, l.len_bytes));
-        let missing = manifest.packs.len() - manifest.packs.iter().filter(is_whole).count();
+        let is_there = |pack: &PackRef| there.get(&pack.id).is_some_and(|l| length_agrees(pack, l.len_bytes));
+        let missing = manifest.packs.iter().filter(|pack| !is_there(pack)).count();
         if missing > 0 {
             return Err(ArchiveError::Vanished { name: name.source.clone(), missing });
         }

@@ -365,21 +365,26 @@ async fn one_bad_file_in_keys_does_not_stand_in_the_way_of_the_others() {
 async fn a_lost_repository_json_stops_nobody_who_knows_the_repository() {
     use hah_vault::archive::repository::{create, open_identity};
     use hah_vault::keys::{Identities, NoPrompt, RepositoryIdentity, generate_reader};
-    let memory = MemoryStore::new();
+    let shared = Arc::new(MemoryStore::new());
+    let memory = shared.as_ref();
     let identity = RepositoryIdentity::generate().unwrap();
     let (file, reader) = generate_reader(identity.id());
     let wrapped = identity.wrap(&reader).unwrap();
-    create(&memory, &identity, &[("zoe".parse().unwrap(), wrapped)]).await.unwrap();
+    create(memory, &identity, &[("zoe".parse().unwrap(), wrapped)]).await.unwrap();
+    let test = TestRepository::with_identity(shared.clone(), identity.clone());
+    test.backup("consul", &fixture("consul-00.snap")).await.unwrap();
+    // The newest manifest is none: the one before it tells.
+    memory.overwrite("manifests/consul/20990101T000000Z-00000000", Bytes::from(vec![0; 40 << 20]));
     let pinned = Identities::parse(file.as_bytes(), "zoe", &NoPrompt).unwrap();
     let bare = file.lines().last().unwrap();
     let bare = Identities::parse(bare.as_bytes(), "zoe", &NoPrompt).unwrap();
     memory.delete("repository.json").await.unwrap();
-    assert_eq!(open_identity(&memory, &pinned, None, &[]).await.unwrap().id(), identity.id());
-    assert_eq!(open_identity(&memory, &bare, Some(identity.id()), &[]).await.unwrap().id(), identity.id());
+    assert_eq!(open_identity(memory, &pinned, None, &[]).await.unwrap().id(), identity.id());
+    assert_eq!(open_identity(memory, &bare, Some(identity.id()), &[]).await.unwrap().id(), identity.id());
     // Who does not know it, and an empty place, are told.
-    assert!(matches!(open_identity(&memory, &bare, None, &[]).await, Err(ArchiveError::NoRepository { .. })));
+    assert!(matches!(open_identity(memory, &bare, None, &[]).await, Err(ArchiveError::NoRepository { .. })));
     memory.overwrite("repository.json", Bytes::from_static(b"{"));
-    assert!(matches!(open_identity(&memory, &bare, None, &[]).await, Err(ArchiveError::BadRepository { .. })));
+    assert!(matches!(open_identity(memory, &bare, None, &[]).await, Err(ArchiveError::BadRepository { .. })));
     let empty = open_identity(&MemoryStore::new(), &pinned, None, &[]).await;
     assert!(matches!(empty, Err(ArchiveError::NoRepository { .. })));
 }

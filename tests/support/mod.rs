@@ -8,3 +8,4 @@ pub mod repo;
 pub mod s3_server;
 pub mod small_disk;
 pub mod state;
+pub mod tools;
