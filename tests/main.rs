@@ -1,6 +1,9 @@
 //! All integration tests, in one binary.
 
 mod cli;
+mod corpus;
+mod damage;
+mod faults;
 mod join;
 mod layers;
 mod normalise;

@@ -100,7 +100,7 @@ pub enum ArchiveError {
         /// Which.
         id: ObjectId,
         /// Who needs it.
-        manifest: ManifestName,
+        manifest: Box<ManifestName>,
         /// Why.
         source: SealError,
     },

@@ -162,7 +162,7 @@ async fn fetch_one(
     let opened =
         tokio::task::spawn_blocking(move || seal::open_pack(&bytes, &pack.id, pack.plaintext_len_bytes, &identity));
     let opened = opened.await.map_err(|e| ArchiveError::Internal(e.to_string()))?;
-    let failed = |source| ArchiveError::Pack { id: pack.id, manifest: manifest.name.clone(), source };
+    let failed = |source| ArchiveError::Pack { id: pack.id, manifest: Box::new(manifest.name.clone()), source };
     Ok((number, opened.map_err(failed)?))
 }
 

@@ -163,7 +163,15 @@ pub fn open_pack(
         return Err(SealError::Name);
     }
     let padded = decrypt(bytes, &identity.age()?, PACK_OBJECT_LEN_BYTES_MAX)?;
-    let frame = pack::unpad(&padded, plaintext_len_bytes)?;
+    unpack(&padded, plaintext_len_bytes)
+}
+
+/// What age gives back of a pack, to the pack's plaintext: framing, zstd, length.
+///
+/// # Errors
+/// [`SealError`].
+pub fn unpack(padded: &[u8], plaintext_len_bytes: u32) -> Result<Vec<u8>, SealError> {
+    let frame = pack::unpad(padded, plaintext_len_bytes)?;
     let failed = |e: io::Error| SealError::Decompress(e.to_string());
     let mut decoder = zstd::bulk::Decompressor::new().map_err(failed)?;
     decoder.window_log_max(PACK_WINDOW_LOG_MAX).map_err(failed)?;
