@@ -37,7 +37,7 @@ fn register(made: &Made, pack: &mut Pack<'_>) {
     let service = format!("{}-{}", word_at(id, 0), word_at(id, 1));
     let seed = base.next();
     let node_meta = [pair("consul-network-segment", ""), pair("instance_type", "m5.4xlarge"), pair("az", "eu-west-1b")];
-    pack.map(12).str("Address").str(&address).str("Check").nil().str("Checks").array(1);
+    pack.map(13).str("Address").str(&address).str("Check").nil().str("Checks").array(1);
     pack.map(9).str("CheckID").str(&format!("service:{service}")).str("CreateIndex").uint(made.create_index);
     pack.str("ModifyIndex").uint(made.modify_index).str("Name").str(&format!("Service '{service}' check"));
     pack.str("Node").str(&name).str("Output").str(&format!("HTTP GET http://{address}:8080/health: 200 OK {}", changed.words(6, " ")));

@@ -164,7 +164,7 @@ impl Series {
     }
 
     fn mean_len(&self, table: usize) -> u64 {
-        const SAMPLES: u64 = 64;
+        const SAMPLES: u64 = 3_000;
         let (mut bytes, mut order) = (Vec::new(), Rng::of(&[1]));
         for number in 0..SAMPLES {
             self.object(table, Object { number, version: 0 }, &mut order, &mut bytes);

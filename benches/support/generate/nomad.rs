@@ -82,7 +82,7 @@ fn job_body(id: u64, version: u32, create_index: u64, modify_index: u64, pack: &
     let name = job_name(id);
     let seed = base.next();
     let meta = [pair("owner", base.word()), pair("git_sha", changed.hex(40)), pair("deployed_by", format!("ci-{}", changed.below(1_000_000)))];
-    pack.map(22).str("Affinities").nil().str("AllAtOnce").bool(false).str("Constraints").array(1).map(3);
+    pack.map(23).str("Affinities").nil().str("AllAtOnce").bool(false).str("Constraints").array(1).map(3);
     pack.str("LTarget").str("${attr.kernel.name}").str("Operand").str("=").str("RTarget").str("linux");
     pack.str("ConsulNamespace").str("").str("ConsulToken").str("").str("CreateIndex").uint(create_index);
     pack.str("Datacenters").array(1).str("dc1").str("Dispatched").bool(false).str("ID").str(&name);
@@ -106,7 +106,7 @@ fn task_group(job: &str, group: u64, seed: u64, base: &mut Rng, changed: &mut Rn
     pack.str("MinHealthyTime").uint(10_000_000_000).str("Name").str(["app", "worker1"][group as usize]);
     networks(base, pack);
     pack.str("RestartPolicy").map(4).str("Attempts").uint(3).str("Delay").uint(15_000_000_000);
-    pack.str("Interval").uint(600_000_000_000).str("Mode").str("delay").str("Services").array(1).map(9);
+    pack.str("Interval").uint(600_000_000_000).str("Mode").str("delay").str("Services").array(1).map(10);
     pack.str("AddressMode").str("auto").str("Checks").array(1).map(9).str("AddressMode").str("").str("Args").nil();
     pack.str("Interval").uint(10_000_000_000).str("Method").str("").str("Name").str(&format!("{job} http"));
     pack.str("OnUpdate").str("require_healthy").str("Path").str("/health").str("Timeout").uint(2_000_000_000);
@@ -153,7 +153,7 @@ fn alloc(made: &Made, pack: &mut Pack<'_>) {
     // Some four allocations have the same job in them.
     let job = Rng::of(&[made.seed, made.identity % 997]).next();
     let name = job_name(job);
-    pack.map(15).str("AllocModifyIndex").uint(made.modify_index).str("AllocatedResources").map(2).str("Shared").map(2);
+    pack.map(16).str("AllocModifyIndex").uint(made.modify_index).str("AllocatedResources").map(2).str("Shared").map(2);
     pack.str("DiskMB").uint(300);
     networks(&mut base, pack);
     pack.str("TaskLifecycles").go_map(&[pair(&format!("{name}-0"), ""), pair(&format!("{name}-1"), "")], made.identity);
