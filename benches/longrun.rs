@@ -17,10 +17,8 @@
 #[path = "support/generate/mod.rs"]
 mod generate;
 
-use generate::{Kind, Options, Series};
-use hah_vault::archive::backup::{
-    BackupOptions, BackupReport, Input, SourceSpec, backup, backup_without_compaction,
-};
+use generate::{Kind, Options, Rewrap, Series};
+use hah_vault::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup, backup_without_compaction};
 use hah_vault::archive::reuse::{SMALL_PACK_LEN_BYTES, SMALL_PACKS_MAX};
 use hah_vault::archive::{Cancel, Repository, Silent, repository};
 use hah_vault::keys::{Keyring, RepositoryIdentity};
@@ -157,8 +155,7 @@ impl Side {
         let identity = RepositoryIdentity::generate()?;
         repository::create(store.as_ref(), &identity, &[]).await?;
         let keyring = Keyring::from_identity(identity)?;
-        let repository =
-            Repository { store: store.clone(), keyring, world: world.clone(), monitor: Arc::new(Silent) };
+        let repository = Repository { store: store.clone(), keyring, world: world.clone(), monitor: Arc::new(Silent) };
         let worst = Named::default();
         Ok(Self { store, world, repository, compact, kept: Vec::new(), new_bytes: 0, worst })
     }
@@ -220,18 +217,17 @@ async fn simulate(options: Options, runs: u32) -> Result<bool> {
     let folder = Path::new("/dev/shm");
     let file = if folder.is_dir() { tempfile::NamedTempFile::new_in(folder)? } else { tempfile::NamedTempFile::new()? };
     let (mut with, mut without) = (Side::new(true).await?, Side::new(false).await?);
+    let first = series.generate(std::io::sink(), Rewrap::None)?;
+    println!("\n## {}: {} objects, {runs} runs\n", options.kind.as_str(), series.objects());
+    println!("The first state has {} bytes, its tar {}.\n", first.state_len_bytes, first.len_bytes);
     println!(
-        "\n## {}: {} bytes of state, {} objects, {runs} runs\n",
-        options.kind.as_str(),
-        options.state_len_bytes,
-        series.len()
+        "| day | stored | without rule | times | manifests | packs named: small + full (without) | held per stream (without) | restore reads (without) | rewritten per fresh byte |"
     );
-    println!("| day | stored | without rule | times | manifests | packs named: small + full (without) | held per stream (without) | restore reads (without) | rewritten per fresh byte |");
     println!("|---|---|---|---|---|---|---|---|---|");
     let (mut worst_times, mut last_times) = (0.0_f64, 0.0);
     for run in 0..runs {
         let mut bytes = Vec::new();
-        series.generate_tar(&mut bytes)?;
+        series.generate(&mut bytes, Rewrap::None)?;
         std::fs::write(file.path(), &bytes)?;
         with.back_up(run, options.kind, file.path()).await?;
         without.back_up(run, options.kind, file.path()).await?;

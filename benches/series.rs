@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench series -- [--size BYTES] [--count N] [--large BYTES] [--kind KIND]… [--alone]
 //! cargo bench --bench series -- generate KIND SIZE COUNT DIR
+//! cargo bench --bench series -- compression      # zstd's levels on the packs of the series
 //! HAH_VAULT_SERIES=folder cargo bench --bench series      # <folder>/{vault,consul,nomad}/*.snap
 //! ```
 //! Standard output is Markdown. Each tool runs as a process of its own, so that wall time, processor time and peak memory
@@ -19,7 +20,7 @@ mod report;
 #[path = "support/tools.rs"]
 mod tools;
 
-use generate::{Kind, Options, Series};
+use generate::{Kind, Options, Rewrap, Series};
 use measure::{Usage, median};
 use report::{Figures, mb};
 use std::fs::File;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["generate", kind, size, count, folder] => generate_files(kind, size, count, folder),
         ["library", rest @ ..] => library::run(rest),
+        ["compression", options @ ..] => Settings::parse(options).and_then(|settings| compression(&settings)),
         options => Settings::parse(options).and_then(|settings| compare(&settings)),
     };
     match done {
@@ -63,7 +65,8 @@ struct Settings {
 
 impl Settings {
     fn parse(mut words: &[&str]) -> Result<Self> {
-        let mut settings = Self { kinds: Vec::new(), size_bytes: 30_000_000, count: 6, large_bytes: 45_000_000, alone: false };
+        let mut settings =
+            Self { kinds: Vec::new(), size_bytes: 30_000_000, count: 6, large_bytes: 45_000_000, alone: false };
         while let [first, rest @ ..] = words {
             words = rest;
             if *first == "--alone" {
@@ -85,6 +88,18 @@ impl Settings {
         }
         Ok(settings)
     }
+
+    /// Real snapshots if there are some, or generated ones.
+    fn files(&self, kind: Kind) -> Result<Vec<PathBuf>> {
+        match std::env::var_os("HAH_VAULT_SERIES") {
+            Some(folder) => real(Path::new(&folder), kind),
+            None => generated(Options::new(kind, self.size_bytes), self.count),
+        }
+    }
+}
+
+fn compression(settings: &Settings) -> Result<()> {
+    settings.kinds.iter().try_for_each(|kind| library::compression(kind.as_str(), &settings.files(*kind)?))
 }
 
 /// `30000000`, `30M`, `1G`.
@@ -108,8 +123,9 @@ fn write_series(options: Options, count: usize, folder: &Path) -> Result<Vec<Pat
     let mut files = Vec::new();
     for nth in 0..count {
         let path = folder.join(format!("{nth:02}.snap"));
-        let written = series.generate(BufWriter::with_capacity(1 << 20, File::create(&path)?))?;
-        eprintln!("{}: {} of state in {}", path.display(), mb(written.state_len_bytes), mb(written.len_bytes));
+        let written = series.generate(BufWriter::with_capacity(1 << 20, File::create(&path)?), Rewrap::GoTo126)?;
+        let (state, file) = (mb(written.state_len_bytes), mb(written.len_bytes));
+        eprintln!("{}: {} objects, {state} of state in {file}", path.display(), series.objects());
         files.push(path);
         series.advance();
     }
@@ -147,12 +163,8 @@ fn compare(settings: &Settings) -> Result<()> {
         tools.extend(tools::others());
     }
     report::head(&tools);
-    let folder = std::env::var_os("HAH_VAULT_SERIES").map(PathBuf::from);
     for kind in &settings.kinds {
-        let files = match &folder {
-            Some(folder) => real(folder, *kind)?,
-            None => generated(Options::new(*kind, settings.size_bytes), settings.count)?,
-        };
+        let files = settings.files(*kind)?;
         let all = measure_series(kind.as_str(), &files, &tools, scratch.path())?;
         bounds(kind.as_str(), &files, &all)?;
     }

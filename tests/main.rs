@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod generated;
 mod join;
 mod normalise;
 mod records;

@@ -5,8 +5,11 @@ use hah_vault::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec,
 use hah_vault::archive::restore::restore_to_file;
 use hah_vault::archive::{Cancel, Repository, Silent, repository};
 use hah_vault::keys::{Keyring, RepositoryIdentity};
+use hah_vault::pipeline::seal;
 use hah_vault::store::{Counts, LocalStore, MemoryStore, RecordingStore, Store};
 use hah_vault::world::Machine;
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,6 +77,52 @@ pub fn operations(source: &str, files: &[PathBuf]) -> Result<Vec<Counts>> {
         }
         Ok(counts.windows(2).map(|pair| difference(&pair[0], &pair[1])).collect())
     })
+}
+
+/// What zstd's levels make of the packs of a series, and how long they take: the table of decisions/013.
+///
+/// # Errors
+/// The library's.
+pub fn compression(source: &str, files: &[PathBuf]) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let packs = runtime.block_on(async {
+        let store = Arc::new(MemoryStore::new());
+        let identity = RepositoryIdentity::generate()?;
+        repository::create(store.as_ref(), &identity, &[]).await?;
+        let repository = open(store.clone(), identity.clone())?;
+        let (mut seen, mut packs) = (HashSet::new(), Vec::new());
+        for file in files {
+            for pack in back_up(&repository, source, file).await?.manifest.packs {
+                if seen.insert(pack.id) {
+                    let bytes = store.get(&pack.id.pack_key(), pack.object_len_bytes).await?;
+                    packs.push(seal::open_pack(&bytes, &pack.id, pack.plaintext_len_bytes, &identity)?);
+                }
+            }
+        }
+        Result::Ok(packs)
+    })?;
+    let (full, small): (Vec<_>, Vec<_>) = packs.into_iter().partition(|p| p.len() > 1 << 20);
+    println!(
+        "\n| {source} | packs | plaintext | level | compressed | CPU | bytes saved per ms more than level 3 |\n|---|---|---|---|---|---|---|"
+    );
+    for (name, packs) in [("above 1 MiB", full), ("up to 1 MiB", small)] {
+        let plain: usize = packs.iter().map(Vec::len).sum();
+        let mut base = None;
+        for level in [3, 1, 6, 9, 12, 15, 17, 19] {
+            // This thread's own time: the machine may do other things.
+            let started = clock_gettime(ClockId::ThreadCPUTime);
+            let mut len = 0;
+            for pack in &packs {
+                len += zstd::bulk::compress(pack, level)?.len();
+            }
+            let ended = clock_gettime(ClockId::ThreadCPUTime);
+            let ms = (ended.tv_sec - started.tv_sec) as f64 * 1e3 + (ended.tv_nsec - started.tv_nsec) as f64 / 1e6;
+            let (base_len, base_ms) = *base.get_or_insert((len, ms));
+            let saved = (base_len as f64 - len as f64) / (ms - base_ms).max(0.01);
+            println!("| {name} | {} | {plain} | {level} | {len} | {ms:.1} ms | {saved:.0} |", packs.len());
+        }
+    }
+    Ok(())
 }
 
 fn difference(before: &Counts, after: &Counts) -> Counts {

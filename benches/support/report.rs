@@ -68,7 +68,8 @@ pub fn head(tools: &[Tool]) {
     }
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = model.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or("").trim_start_matches([' ', '\t', ':']);
+    let model =
+        model.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or("").trim_start_matches([' ', '\t', ':']);
     println!("- {cpus} processors, {model}; repositories in a local folder");
 }
 
@@ -93,7 +94,8 @@ pub fn table(all: &[Figures]) {
         let against = |value: f64, own: f64| {
             if figures.tool.is_ours() { String::new() } else { format!(" ({:.1}×)", value / own.max(1e-9)) }
         };
-        let bytes = |of: fn(&Figures) -> u64| format!("{}{}", mb(of(figures)), against(of(figures) as f64, of(ours) as f64));
+        let bytes =
+            |of: fn(&Figures) -> u64| format!("{}{}", mb(of(figures)), against(of(figures) as f64, of(ours) as f64));
         let time = |of: fn(&Figures) -> Duration| {
             format!("{}{}", seconds(of(figures)), against(of(figures).as_secs_f64(), of(ours).as_secs_f64()))
         };
@@ -145,11 +147,7 @@ pub fn bounds(what: &str, gunzip: &Usage, all: &[Figures]) {
     let line = |name: &str, own: Duration, other_name: &str, other: Duration, bound: f64| {
         let ratio = own.as_secs_f64() / other.as_secs_f64().max(1e-9);
         let verdict = if ratio <= bound { "pass" } else { "FAIL" };
-        println!(
-            "| {name} | {} | {other_name}: {} | {ratio:.2} | {bound} | {verdict} |",
-            seconds(own),
-            seconds(other)
-        );
+        println!("| {name} | {} | {other_name}: {} | {ratio:.2} | {bound} | {verdict} |", seconds(own), seconds(other));
     };
     line("further backup, wall", ours.further.wall, "`gzip -dc \\| sha256sum`", gunzip.wall, 1.5);
     line("further backup, CPU", ours.further.cpu, "`gzip -dc \\| sha256sum`", gunzip.cpu, 1.5);

@@ -224,7 +224,11 @@ impl Repository {
                 output = File::create(to)?.into();
                 let restic = self.tool.program == Program::Restic;
                 let mut command = self.command(if restic { "restic" } else { "rustic" });
-                if restic { command.args(["dump", "latest", source]) } else { command.args(["dump", &format!("latest:{source}")]) };
+                if restic {
+                    command.args(["dump", "latest", source])
+                } else {
+                    command.args(["dump", &format!("latest:{source}")])
+                };
                 command
             }
             Program::Borg => {

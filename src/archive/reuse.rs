@@ -3,7 +3,7 @@
 //! Two bounds make the compaction: how many small packs a snapshot may name, and how much more than itself its restore may
 //! read. Packs are given up only when one of them is exceeded, and then those first that cost least: of small packs the
 //! least used ones, otherwise those with the smallest share in use. Measured in `benches/longrun.rs`; variants that were
-//! tried, and why they lost, are in `format/decisions/014-reuse-rule.md`.
+//! tried, and why they lost, are in `format/decisions/015-reuse-rule.md`.
 
 use hah_vault_format::manifest::PackRef;
 use hah_vault_format::{Manifest, limits::PACK_PLAINTEXT_LEN_BYTES_MAX};

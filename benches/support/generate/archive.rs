@@ -28,7 +28,7 @@ pub fn unix_s(step: u32) -> u64 {
 }
 
 /// Writes the archive. The state is made twice, as servers do: its length and hash come before it.
-pub fn write(series: &Series, out: impl Write, gzip: bool) -> io::Result<Written> {
+pub fn write(series: &Series, out: impl Write, wrapper: Rewrap) -> io::Result<Written> {
     let (mut state_len_bytes, mut sha256) = (0, Sha256::new());
     series.state(&mut |bytes| {
         state_len_bytes += bytes.len() as u64;
@@ -44,10 +44,7 @@ pub fn write(series: &Series, out: impl Write, gzip: bool) -> io::Result<Written
     if rng.below(2) == 0 {
         sums.reverse();
     }
-    let mut tar = Tar {
-        out: Rewrapper::new(out, if gzip { Rewrap::GoTo126 } else { Rewrap::None }),
-        mtime_unix_s: unix_s(series.step),
-    };
+    let mut tar = Tar { out: Rewrapper::new(out, wrapper), mtime_unix_s: unix_s(series.step) };
     tar.member("meta.json", meta.as_bytes())?;
     tar.begin("state.bin", state_len_bytes)?;
     series.state(&mut |bytes| tar.out.write(bytes))?;

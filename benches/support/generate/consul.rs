@@ -8,9 +8,16 @@ const fn shape(share: u64, count_min: u64, restless: bool) -> Shape {
 }
 
 /// In Consul's order: registrations, coordinates, sessions, tokens, policies, KV, intentions, index records.
-pub const SHAPES: &[Shape] =
-    &[shape(75, 8, false), shape(1, 2, true), shape(2, 2, false), shape(11, 4, false), shape(2, 2, false),
-      shape(907, 20, false), shape(2, 2, false), shape(0, 40, true)];
+pub const SHAPES: &[Shape] = &[
+    shape(75, 8, false),
+    shape(1, 2, true),
+    shape(2, 2, false),
+    shape(11, 4, false),
+    shape(2, 2, false),
+    shape(907, 20, false),
+    shape(2, 2, false),
+    shape(0, 40, true),
+];
 
 /// The header.
 pub fn header(index: u64, pack: &mut Pack<'_>) {
@@ -40,13 +47,17 @@ fn register(made: &Made, pack: &mut Pack<'_>) {
     pack.map(13).str("Address").str(&address).str("Check").nil().str("Checks").array(1);
     pack.map(9).str("CheckID").str(&format!("service:{service}")).str("CreateIndex").uint(made.create_index);
     pack.str("ModifyIndex").uint(made.modify_index).str("Name").str(&format!("Service '{service}' check"));
-    pack.str("Node").str(&name).str("Output").str(&format!("HTTP GET http://{address}:8080/health: 200 OK {}", changed.words(6, " ")));
+    pack.str("Node")
+        .str(&name)
+        .str("Output")
+        .str(&format!("HTTP GET http://{address}:8080/health: 200 OK {}", changed.words(6, " ")));
     pack.str("ServiceID").str(&service).str("ServiceName").str(&service).str("Status").str("passing");
     pack.str("CreateIndex").uint(made.create_index).str("Datacenter").str("dc1");
     pack.str("ID").str(&base.uuid(id)).str("ModifyIndex").uint(made.modify_index).str("Node").str(&name);
     pack.str("NodeMeta").go_map(&node_meta, seed).str("Service").map(9);
     pack.str("Address").str(&address).str("CreateIndex").uint(made.create_index).str("ID").str(&service);
-    let meta: Vec<_> = (0..3 + base.below(4)).map(|i| pair(super::encode::word_at(i << 58 | id >> 6, 0), base.hex(8))).collect();
+    let meta: Vec<_> =
+        (0..3 + base.below(4)).map(|i| pair(super::encode::word_at(i << 58 | id >> 6, 0), base.hex(8))).collect();
     pack.str("Meta").go_map(&distinct(meta), seed + 1).str("ModifyIndex").uint(made.modify_index);
     pack.str("Port").uint(20_000 + base.below(9_999)).str("Service").str(&service);
     pack.str("Tags").array(2).str(base.word()).str(&format!("v{}", changed.below(300)));
@@ -99,7 +110,13 @@ fn policy(made: &Made, pack: &mut Pack<'_>) {
     let (mut base, mut changed) = (made.base(), made.changed());
     let rules: Vec<String> = ["key", "service", "node", "session"]
         .iter()
-        .map(|what| format!("{what}_prefix \"{}\" {{ policy = \"{}\" }}", base.words(2, "-"), ["read", "write"][changed.below(2) as usize]))
+        .map(|what| {
+            format!(
+                "{what}_prefix \"{}\" {{ policy = \"{}\" }}",
+                base.words(2, "-"),
+                ["read", "write"][changed.below(2) as usize]
+            )
+        })
         .collect();
     pack.map(5).str("CreateIndex").uint(made.create_index).str("Description").str(&base.words(6, " "));
     pack.str("ID").str(&base.uuid(made.identity)).str("ModifyIndex").uint(made.modify_index);
@@ -121,7 +138,10 @@ fn kv(made: &Made, pack: &mut Pack<'_>) {
         let (name, form) = (base.words(2, "_"), base.below(5));
         let mut rng = made.part(i, 9);
         let field = match form {
-            0 => format!("[{}]", (0..1 + rng.below(4)).map(|_| format!("\"{}\"", node(rng.next()).1)).collect::<Vec<_>>().join(", ")),
+            0 => format!(
+                "[{}]",
+                (0..1 + rng.below(4)).map(|_| format!("\"{}\"", node(rng.next()).1)).collect::<Vec<_>>().join(", ")
+            ),
             1 => rng.below(65_536).to_string(),
             2 => format!("\"{}\"", rng.words(6, " ")),
             3 => format!("\"http://{}.service.consul:{}/{}\"", rng.words(2, "-"), rng.below(65_536), rng.word()),

@@ -7,7 +7,6 @@
 //! Nomad), which records change and how much of each, new and deleted ones, a hot set, and the archive with its gzip.
 //!
 //! For benches and tests alike: include it with `#[path = "…/benches/support/generate/mod.rs"] mod generate;`.
-#![cfg_attr(test, expect(dead_code, reason = "a test may need a part only"))]
 
 mod archive;
 mod consul;
@@ -20,6 +19,7 @@ use std::io::{self, Write};
 use std::str::FromStr;
 
 pub use archive::Written;
+pub use hah_vault::pipeline::rewrap::Rewrap;
 
 /// Whose snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,10 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|k| k.as_str() == text).ok_or_else(|| format!("{text} is not vault, consul or nomad"))
+        Self::ALL
+            .into_iter()
+            .find(|k| k.as_str() == text)
+            .ok_or_else(|| format!("{text} is not vault, consul or nomad"))
     }
 }
 
@@ -172,19 +175,9 @@ impl Series {
         (bytes.len() as u64 / SAMPLES).max(1)
     }
 
-    /// Which snapshot it is, from 0 on.
-    pub fn step(&self) -> u32 {
-        self.step
-    }
-
-    /// Objects there are.
-    pub fn len(&self) -> usize {
+    /// How many objects there are.
+    pub fn objects(&self) -> usize {
         self.tables.iter().map(Vec::len).sum()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The Raft index.
@@ -269,7 +262,8 @@ impl Series {
         let restless = self.options.kind.shapes()[table].restless;
         let version = if restless { self.step } else { object.version };
         let create_index = 12 + object.number % 6_900;
-        let modify_index = if version == 0 { create_index } else { 7_000 + u64::from(version) * 61 - object.number % 60 };
+        let modify_index =
+            if version == 0 { create_index } else { 7_000 + u64::from(version) * 61 - object.number % 60 };
         let identity = self.identity(table, object);
         let made = Made { seed: self.options.seed, table, identity, version, modify_index, create_index };
         match self.options.kind {
@@ -279,20 +273,12 @@ impl Series {
         }
     }
 
-    /// Writes the snapshot as the service sends it: gzip of a tar.
+    /// Writes the snapshot.
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn generate(&self, out: impl Write) -> io::Result<Written> {
-        archive::write(self, out, true)
-    }
-
-    /// Writes the tar without its gzip, which takes most of the time.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn generate_tar(&self, out: impl Write) -> io::Result<Written> {
-        archive::write(self, out, false)
+    pub fn generate(&self, out: impl Write, wrapper: Rewrap) -> io::Result<Written> {
+        archive::write(self, out, wrapper)
     }
 }
 

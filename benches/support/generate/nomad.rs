@@ -81,7 +81,11 @@ fn job_body(id: u64, version: u32, create_index: u64, modify_index: u64, pack: &
     let (mut base, mut changed) = (Rng::of(&[id]), Rng::of(&[id, u64::from(version)]));
     let name = job_name(id);
     let seed = base.next();
-    let meta = [pair("owner", base.word()), pair("git_sha", changed.hex(40)), pair("deployed_by", format!("ci-{}", changed.below(1_000_000)))];
+    let meta = [
+        pair("owner", base.word()),
+        pair("git_sha", changed.hex(40)),
+        pair("deployed_by", format!("ci-{}", changed.below(1_000_000))),
+    ];
     pack.map(23).str("Affinities").nil().str("AllAtOnce").bool(false).str("Constraints").array(1).map(3);
     pack.str("LTarget").str("${attr.kernel.name}").str("Operand").str("=").str("RTarget").str("linux");
     pack.str("ConsulNamespace").str("").str("ConsulToken").str("").str("CreateIndex").uint(create_index);
@@ -115,9 +119,18 @@ fn task_group(job: &str, group: u64, seed: u64, base: &mut Rng, changed: &mut Rn
     pack.str("PortLabel").str("http").str("Tags").array(2).str(base.word()).str(base.word()).str("Tasks").array(2);
     for task in 0..2 {
         let env: Vec<_> = (0..8 + base.below(10))
-            .map(|i| (format!("{}_{}", base.words(2, "_").to_uppercase(), i), format!("http://{}.service.consul:{}", base.words(2, "-"), base.below(65_536))))
+            .map(|i| {
+                (
+                    format!("{}_{}", base.words(2, "_").to_uppercase(), i),
+                    format!("http://{}.service.consul:{}", base.words(2, "-"), base.below(65_536)),
+                )
+            })
             .collect();
-        pack.map(8).str("Config").map(2).str("image").str(&format!("registry.internal/{}:{}", base.word(), base.hex(7)));
+        pack.map(8).str("Config").map(2).str("image").str(&format!(
+            "registry.internal/{}:{}",
+            base.word(),
+            base.hex(7)
+        ));
         pack.str("ports").array(1).str("http").str("Driver").str("docker").str("Env").go_map(&env, seed + 1 + task);
         pack.str("KillTimeout").uint(5_000_000_000).str("LogConfig").map(2).str("MaxFileSizeMB").uint(10);
         pack.str("MaxFiles").uint(10).str("Meta").nil().str("Name").str(&format!("{job}-{task}"));
@@ -138,13 +151,19 @@ fn networks(rng: &mut Rng, pack: &mut Pack<'_>) {
 
 fn eval(made: &Made, pack: &mut Pack<'_>) {
     let (mut base, mut changed) = (made.base(), made.changed());
-    pack.map(11).str("CreateIndex").uint(made.create_index).str("CreateTime").uint(archive::unix_s(0) * 1_000_000_000 + base.below(1_000_000_000));
+    pack.map(11)
+        .str("CreateIndex")
+        .uint(made.create_index)
+        .str("CreateTime")
+        .uint(archive::unix_s(0) * 1_000_000_000 + base.below(1_000_000_000));
     pack.str("DeploymentID").str(&base.uuid(!made.identity)).str("ID").str(&base.uuid(made.identity));
     pack.str("JobID").str(&job_name(base.next())).str("ModifyIndex").uint(made.modify_index);
     pack.str("Namespace").str("default").str("QueuedAllocations");
     pack.go_map(&[pair("app", "\0"), pair("worker1", "\0")], made.identity);
     pack.str("SnapshotIndex").uint(made.modify_index - 1).str("Status");
-    pack.str(["complete", "pending", "blocked"][changed.below(3) as usize]).str("TriggeredBy").str("deployment-watcher");
+    pack.str(["complete", "pending", "blocked"][changed.below(3) as usize])
+        .str("TriggeredBy")
+        .str("deployment-watcher");
 }
 
 /// What runs of a job, with the job as it was: about 12 KB with two more maps for each task.
@@ -158,19 +177,29 @@ fn alloc(made: &Made, pack: &mut Pack<'_>) {
     networks(&mut base, pack);
     pack.str("TaskLifecycles").go_map(&[pair(&format!("{name}-0"), ""), pair(&format!("{name}-1"), "")], made.identity);
     pack.str("ClientDescription").str(&changed.words(4, " ")).str("ClientStatus").str("running");
-    pack.str("CreateIndex").uint(made.create_index).str("CreateTime").uint(archive::unix_s(0) * 1_000_000_000 + base.below(1_000_000_000));
+    pack.str("CreateIndex")
+        .uint(made.create_index)
+        .str("CreateTime")
+        .uint(archive::unix_s(0) * 1_000_000_000 + base.below(1_000_000_000));
     pack.str("DeploymentID").str(&base.uuid(!made.identity)).str("DesiredStatus").str("run");
-    pack.str("EvalID").str(&base.uuid(made.identity.rotate_left(9))).str("ID").str(&base.uuid(made.identity)).str("Job");
+    pack.str("EvalID")
+        .str(&base.uuid(made.identity.rotate_left(9)))
+        .str("ID")
+        .str(&base.uuid(made.identity))
+        .str("Job");
     job_body(job, 0, made.create_index / 2, made.create_index / 2, pack);
     pack.str("JobID").str(&name).str("ModifyIndex").uint(made.modify_index).str("Name").str(&format!("{name}.app[0]"));
     pack.str("NodeID").str(&base.uuid(base.clone().below(20))).str("TaskStates").array(2);
     for task in 0..2 {
         pack.map(4).str("Events").array(3);
         for kind in ["Received", "Task Setup", "Started"] {
-            let details = [pair("message", Rng::of(&[task]).words(6, " ")), pair("driver", "docker"), pair("exit_code", "0")];
+            let details =
+                [pair("message", Rng::of(&[task]).words(6, " ")), pair("driver", "docker"), pair("exit_code", "0")];
             pack.map(4).str("Details").go_map(&details, made.identity + task).str("DisplayMessage");
             pack.str("Task started by client, built and signed").str("Time");
-            pack.uint(archive::unix_s(made.version) * 1_000_000_000 + changed.below(1_000_000_000)).str("Type").str(kind);
+            pack.uint(archive::unix_s(made.version) * 1_000_000_000 + changed.below(1_000_000_000))
+                .str("Type")
+                .str(kind);
         }
         pack.str("Failed").bool(false).str("Name").str(&format!("{name}-{task}")).str("State").str("running");
     }
