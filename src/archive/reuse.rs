@@ -203,7 +203,8 @@ mod tests {
 
     #[test]
     fn every_reason_is_given_for_its_own_cause() {
-        let table: [(Option<Reason>, fn(&mut Candidate, &mut Policy)); 12] = [
+        type Change = fn(&mut Candidate, &mut Policy);
+        let table: [(Option<Reason>, Change); 12] = [
             (None, |_, _| ()),
             (None, |c, _| c.index = IndexState::NotLoaded),
             // 1000 bytes held, 477 used: 2.1 times.
