@@ -102,10 +102,32 @@ pub async fn backup(
     options: &BackupOptions,
     cancel: &Cancel,
 ) -> Result<Outcomes, ArchiveError> {
+    run(repository, sources, options, cancel, true).await
+}
+
+/// [`backup`] that gives no pack up to bound what restores read and how many packs a snapshot names: what
+/// `benches/longrun.rs` compares with.
+#[doc(hidden)]
+pub async fn backup_without_compaction(
+    repository: &Repository,
+    sources: Vec<SourceSpec>,
+    options: &BackupOptions,
+    cancel: &Cancel,
+) -> Result<Outcomes, ArchiveError> {
+    run(repository, sources, options, cancel, false).await
+}
+
+async fn run(
+    repository: &Repository,
+    sources: Vec<SourceSpec>,
+    options: &BackupOptions,
+    cancel: &Cancel,
+    compact: bool,
+) -> Result<Outcomes, ArchiveError> {
     let since_boot = repository.world.since_boot();
     let before = repository.look().await?;
     let uploader = Uploader::start(&repository.store, &repository.monitor);
-    let run = Run { repository, before: &before, since_boot, options, cancel, queue: uploader.queue() };
+    let run = Run { repository, before: &before, since_boot, options, compact, cancel, queue: uploader.queue() };
     let outcomes = sources.into_iter().map(|source| {
         let run = &run;
         async move {
@@ -124,6 +146,7 @@ struct Run<'r> {
     before: &'r Before,
     since_boot: Duration,
     options: &'r BackupOptions,
+    compact: bool,
     cancel: &'r Cancel,
     queue: UploadQueue,
 }
@@ -177,7 +200,8 @@ impl Run<'_> {
     }
 
     fn policy(&self, keys: &SourceKeyring) -> Policy {
-        Policy { fresh: self.options.fresh, horizon: self.options.horizon, key_generation: keys.generation }
+        let BackupOptions { fresh, horizon, .. } = *self.options;
+        Policy { fresh, horizon, key_generation: keys.generation, compact: self.compact }
     }
 
     /// Runs the three threads of a source and waits for them.

@@ -126,7 +126,10 @@ impl Repository {
             };
             indexes.extend(index.map(|index| (i, index)));
         }
-        let verdicts = reuse::judge(&candidates, policy);
+        // A pack whose index was not worth loading stays given up, whatever came out since.
+        let second = reuse::judge(&candidates, policy);
+        let verdicts: Vec<Option<Reason>> =
+            first.into_iter().zip(second).map(|(first, second)| first.or(second)).collect();
         self.tell(&verdicts, keys);
         Reusable::new(&parent.packs, &verdicts, &indexes)
     }
