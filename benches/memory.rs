@@ -34,7 +34,7 @@ fn main() -> Outcome<()> {
     server.throttle(S3_BYTES_PER_SECOND);
     let environment = environment(&server);
     let mib = number(&args, "--s3-mib").unwrap_or(200);
-    measure("to S3 at 5 MB/s", &server.url().to_string(), &environment, mib, dir.path())
+    measure("to S3 at 5 MB/s", &server.url("memory").to_string(), &environment, mib, dir.path())
 }
 
 fn number(args: &[String], name: &str) -> Option<u64> {
@@ -43,8 +43,7 @@ fn number(args: &[String], name: &str) -> Option<u64> {
 }
 
 fn environment(server: &S3Server) -> Vec<(&'static str, String)> {
-    let options = server.options();
-    let keys = options.credentials.unwrap_or_default();
+    let Some(keys) = server.options().credentials else { return Vec::new() };
     vec![
         ("AWS_ENDPOINT_URL", server.endpoint().to_string()),
         ("AWS_ACCESS_KEY_ID", keys.access_key_id.clone()),

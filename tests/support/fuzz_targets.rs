@@ -33,8 +33,11 @@ use sha2::{Digest, Sha256};
 
 use super::state;
 
+/// Takes one input; panics on a fault.
+pub type Target = fn(&[u8]);
+
 /// All targets by name; `fuzz/fuzz_targets/` has one file for each.
-pub const TARGETS: [(&str, fn(&[u8])); 10] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("writer_key", writer_key),
     ("manifest", manifest),
     ("index", index),
@@ -116,10 +119,10 @@ pub fn writer_key(data: &[u8]) {
     }
     // Behind the checksum.
     let hrp = bech32::Hrp::parse_unchecked("HAH-VAULT-WRITER-");
-    if let Ok(text) = bech32::encode_upper::<bech32::Bech32m>(hrp, data) {
-        if let Ok(key) = text.parse::<WriterKey>() {
-            check_writer_key(&key, &text);
-        }
+    if let Ok(text) = bech32::encode_upper::<bech32::Bech32m>(hrp, data)
+        && let Ok(key) = text.parse::<WriterKey>()
+    {
+        check_writer_key(&key, &text);
     }
 }
 
