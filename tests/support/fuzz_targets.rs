@@ -116,10 +116,10 @@ pub fn writer_key(data: &[u8]) {
     }
     // Behind the checksum.
     let hrp = bech32::Hrp::parse_unchecked("HAH-VAULT-WRITER-");
-    if let Ok(text) = bech32::encode_upper::<bech32::Bech32m>(hrp, data) {
-        if let Ok(key) = text.parse::<WriterKey>() {
-            check_writer_key(&key, &text);
-        }
+    if let Ok(text) = bech32::encode_upper::<bech32::Bech32m>(hrp, data)
+        && let Ok(key) = text.parse::<WriterKey>()
+    {
+        check_writer_key(&key, &text);
     }
 }
 
