@@ -193,7 +193,7 @@ With --passphrase, --passphrase-file or HAH_VAULT_PASSPHRASE the repository open
 Examples:
   hah-vault init
   hah-vault init --recipient alice=age1… --recipient bob='ssh-ed25519 AAAA… bob@host'
-  hah-vault --repo s3://bucket/backups init --passphrase --out /root/keys";
+  hah-vault --repo s3://bucket/backups init --passphrase --out keys";
 
 /// What `init` takes.
 #[derive(Debug, Default, Args)]

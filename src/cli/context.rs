@@ -77,16 +77,22 @@ impl Context {
 
     /// Keys in this order: what was given for this run, then the files in the configuration folder.
     async fn keyring(&self, store: &Arc<dyn Store>, need: Need, what: &'static str) -> Result<Keyring, CliError> {
-        let id = hinted_id(store.as_ref()).await?;
+        // Backups insist on `repository.json`; a reader can do without the hint (`open_identity`).
+        let (id, no_hint) = match hinted_id(store.as_ref()).await {
+            Ok(id) => (Some(id), None),
+            Err(error @ ArchiveError::Store(_)) => return Err(error.into()),
+            Err(error) if need == Need::Writer => return Err(error.into()),
+            Err(error) => (None, Some(error)),
+        };
         let mut ignored = Ignored::new();
         let given = self.given_writer_key()?;
-        if let Some(key) = &given {
+        if let (Some(key), Some(id)) = (&given, id) {
             check_repository(store.as_ref(), id, "writer key", key.repository)?;
         }
         let writer = match given {
             Some(key) if need == Need::Writer => return Ok(Keyring { writer: key, identity: None }),
             Some(key) => Some(key),
-            None => self.default_writer_key(id, &mut ignored),
+            None => id.and_then(|id| self.default_writer_key(id, &mut ignored)),
         };
         let pinned = writer.as_ref().map(|key| key.repository);
         if self.identity_given() {
@@ -100,6 +106,9 @@ impl Context {
                     Keyring::from_identity(identity).map_err(derive_error)
                 }
                 None => {
+                    if let Some(error) = no_hint {
+                        return Err(error.into());
+                    }
                     let needs = if need == Need::Reader { NEEDS_IDENTITY } else { NEEDS_WRITER };
                     Err(CliError::NoKey { what, needs, ignored })
                 }
@@ -199,13 +208,17 @@ impl Context {
     }
 
     /// `identity.txt` in the configuration folder, unless it is pinned to another repository.
-    fn default_identities(&self, id: RepositoryId, ignored: &mut Ignored) -> Result<Option<Identities>, CliError> {
+    fn default_identities(
+        &self,
+        id: Option<RepositoryId>,
+        ignored: &mut Ignored,
+    ) -> Result<Option<Identities>, CliError> {
         let Some(path) = files::config_folder().map(|f| f.join(IDENTITY_FILE)).filter(|p| p.exists()) else {
             return Ok(None);
         };
         let identities = self.parse_identities(&path)?;
-        match identities.pin() {
-            Some(pin) if pin != id => {
+        match (identities.pin(), id) {
+            (Some(pin), Some(id)) if pin != id => {
                 ignore(ignored, &path.display().to_string(), pin, id);
                 Ok(None)
             }

@@ -148,3 +148,13 @@ fn a_damaged_manifest_is_listed_as_unreadable() {
     let objects = sandbox.run(["list", "--json"]).objects();
     assert!(objects.iter().any(|o| o["type"] == "unreadable" && o["manifest"] == damaged.as_str()));
 }
+
+#[test]
+fn a_lost_repository_json_keeps_nobody_from_restoring() {
+    let sandbox = Sandbox::with_repository();
+    let name = sandbox.backup("vault", "vault-00.snap");
+    fs::remove_file(sandbox.repo("repository.json")).unwrap();
+    sandbox.run(["restore", &name, "-o", "vault.snap"]).ok();
+    assert!(fs::read(sandbox.work().join("vault.snap")).unwrap() == fixture("vault-00.snap"));
+    sandbox.run(["list"]).refused(10, "no repository at", "");
+}
