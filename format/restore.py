@@ -18,6 +18,7 @@ import functools
 import gzip
 import hashlib
 import hmac
+import io
 import json
 import os
 import re
@@ -507,11 +508,221 @@ def unpad(data, plaintext_len):
 
 # ---- §7: map order.
 
+RECORD_MAX, DEPTH_MAX, KEY_SETS_MAX, REMEMBERED_MAX = MIB, 128, 4096, MIB
+MSGPACK_FIXED = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8,
+                 0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17}
+# Width of the length field, and the bytes (a type) that follow it before those it counts.
+MSGPACK_COUNTED = {0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1),
+                   0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0)}
+MSGPACK_LISTS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}  # width, values for each item
+
+
 def undo_map_order(stream, regions, notes):
-    """Yields the bytes of the original stream: `stream` is a file of the stream as it was stored, `regions` the list
-    of (skip, length), `notes` the bytes of the order notes."""
-    raise Failure("this snapshot was stored with sorted maps (§7), which restore.py cannot undo yet",
-                  "use `hah-vault restore`")
+    """Yields the bytes of the original stream: `stream` is a file of the stored stream, `regions` the list of
+    (skip, length), `notes` the bytes of the order notes."""
+    orders = Orders(RangeDecoder(notes))
+    for skip, length in regions:
+        yield from copy(stream, skip)
+        yield from region(stream, length, orders)
+    yield from copy(stream, None)
+    need(orders.notes.at == len(notes), "padding", "there are order notes left over")
+
+
+def copy(stream, length):
+    """The next `length` bytes, or all that is left."""
+    while length is None or length > 0:
+        block = stream.read(MIB if length is None else min(length, MIB))
+        if not block:
+            return need(length is None, "short", "the stream ends early")
+        length = None if length is None else length - len(block)
+        yield block
+
+
+def region(stream, length, orders):
+    """One region of records: a type byte and one msgpack value each."""
+    buffer, at = b"", 0
+    while length or at < len(buffer):
+        end = end_of_value(buffer, at + 1)
+        while end > len(buffer) and length:  # more and more of it, should a record not end
+            block = stream.read(min(length, max(RECORD_MAX, len(buffer) - at)))
+            need(block, "short", "the stream ends early")
+            buffer, at, length = buffer[at:] + block, 0, length - len(block)
+            end = end_of_value(buffer, 1)
+        if end > len(buffer):
+            need(len(buffer) - at > RECORD_MAX, "short", "a region ends within a record")
+            yield buffer[at:]
+            return
+        yield restore_record(buffer[at:end], orders)
+        at = end
+
+
+def restore_record(record, orders):
+    if len(record) > RECORD_MAX or orders.notes.bit(orders.as_is):
+        return record
+    value, end = restore_value(record, 1, 0, orders)
+    need(end == len(record), "inconsistent", "a record has another length than it had")
+    return record[:1] + value
+
+
+def msgpack_head(data, at):
+    """(end of what stands before nested values, number of those, values for each item: 0 none, 1 array, 2 map)"""
+    first = data[at]
+    at += 1
+    if first in MSGPACK_LISTS:
+        width, per_item = MSGPACK_LISTS[first]
+        return at + width, int.from_bytes(data[at : at + width], "big") * per_item, per_item
+    if 0x80 <= first < 0xA0:
+        per_item = 2 if first < 0x90 else 1
+        return at, (first & 15) * per_item, per_item
+    if first in MSGPACK_COUNTED:
+        width, more = MSGPACK_COUNTED[first]
+        return at + width + more + int.from_bytes(data[at : at + width], "big"), 0, 0
+    need(first != 0xC1, "inconsistent", "a record is not msgpack")
+    return at + (first & 31 if 0xA0 <= first < 0xC0 else MSGPACK_FIXED.get(first, 0)), 0, 0
+
+
+def end_of_value(data, at):
+    """Where the value that begins at `at` ends; more than the length if it is cut off."""
+    left = 1
+    while left:
+        if at >= len(data):
+            return len(data) + 1
+        at, nested, _ = msgpack_head(data, at)
+        left += nested - 1
+    return at
+
+
+def restore_value(data, start, depth, orders):
+    """The value at `start` with the original order in all its maps, and where it ends."""
+    at, nested, per_item = msgpack_head(data, start)
+    if not nested:
+        return data[start:at], at
+    need(depth < DEPTH_MAX, "limit", "a record is nested too deeply")
+    head, parts, hashes = data[start:at], [], 0
+    for i in range(nested):
+        part, end = restore_value(data, at, depth + 1, orders)
+        if per_item == 2 and i % 2 == 0:
+            hashes = hashes + key_hash(part) & LANE_MASK
+        parts.append(part)
+        at = end
+    if per_item == 2 and nested > 2:
+        entries = [key + value for key, value in zip(parts[::2], parts[1::2])]
+        parts = [entries[i] for i in orders.next(hashes, len(entries))]
+    return head + b"".join(parts), at
+
+
+LANE_MASK = (1 << 64) - 1
+
+
+def key_hash(key):
+    """§7.4"""
+    h = len(key)
+    for at in range(0, len(key), 8):
+        h = (h ^ int.from_bytes(key[at : at + 8], "little")) * 0x9E3779B97F4A7C15 & LANE_MASK
+        h ^= h >> 32
+    return h
+
+
+class RangeDecoder:
+    """§7.3. A probability is a list [p, seen]."""
+
+    def __init__(self, notes):
+        self.notes, self.at, self.range, self.code = notes, 0, 0xFFFFFFFF, None
+
+    def byte(self):
+        need(self.at < len(self.notes), "short", "the order notes end early")
+        self.at += 1
+        return self.notes[self.at - 1]
+
+    def start(self):
+        if self.code is None:
+            self.code = int.from_bytes(bytes(self.byte() for _ in range(4)), "big")
+
+    def refill(self):
+        while self.range < 1 << 24:
+            self.range, self.code = self.range << 8, (self.code << 8 | self.byte()) & 0xFFFFFFFF
+
+    def bit(self, probability):
+        self.start()
+        p, seen = probability
+        split = (self.range >> 16) * p
+        bit = self.code < split
+        if bit:
+            self.range, p = split, p + (65536 - p) // (seen + 2)
+        else:
+            self.range, self.code, p = self.range - split, self.code - split, p - p // (seen + 2)
+        probability[:] = min(max(p, 32), 65504), min(seen + 1, 126)
+        self.refill()
+        return bit
+
+    def choice(self, n):
+        self.start()
+        need(n <= 65535, "limit", "a map has too many entries")
+        share = self.range // n
+        choice = self.code // share
+        need(choice < n, "inconsistent", "the order notes are damaged")
+        self.code, self.range = self.code - share * choice, share
+        self.refill()
+        return choice
+
+
+class Orders:
+    """§§7.4, 7.5: the memory of key sets. A key set is [steady, cycles], a cycle [places, rotation, confidence]."""
+
+    def __init__(self, notes):
+        self.notes, self.young, self.old, self.used = notes, {}, {}, 0
+        self.as_is, self.ascending, self.tables = [32768, 0], [32768, 0], {}
+
+    def probability(self, *index):
+        return self.tables.setdefault(index, [32768, 0])
+
+    def in_full(self, n):
+        order = list(range(n))
+        for i in range(n - 1):
+            j = i + self.notes.choice(n - i)
+            order[i], order[j] = order[j], order[i]
+        return order
+
+    def cycle_of(self, order):
+        self.used += len(order)
+        rotation = order.index(0)
+        return [order[rotation:] + order[:rotation], rotation, 1]
+
+    def next(self, hashes, n):
+        """The order of the next map."""
+        if len(self.young) >= KEY_SETS_MAX or self.used >= REMEMBERED_MAX:
+            self.old, self.young, self.used = self.young, {}, 0
+        key_set = hashes, n
+        if key_set not in self.young and key_set in self.old:
+            self.young[key_set] = self.old.pop(key_set)
+            self.used += n * len(self.young[key_set][1])
+        if key_set in self.young:
+            return self.of_known(self.young[key_set], n)
+        ascending = self.notes.bit(self.ascending)
+        order = list(range(n)) if ascending else self.in_full(n)
+        if n <= 256:
+            self.young[key_set] = [ascending, [self.cycle_of(order)]]
+        return order
+
+    def of_known(self, known, n):
+        (steady, cycles), size, i = known, min(n - 2, 7), 0
+        while n > 2 and i < len(cycles) and self.notes.bit(self.probability("another", steady, size, i)):
+            i += 1
+        if i == len(cycles):
+            order = self.in_full(n)
+            known[0], cycles[:] = False, [self.cycle_of(order), *cycles[:3]]
+            return order
+        cycle = cycles.pop(i)
+        cycles.insert(0, cycle)
+        places, rotation, confidence = cycle
+        if self.notes.bit(self.probability("expected", steady, size, min(confidence, 4))):
+            cycle[2] = min(confidence + 1, 255)
+        else:
+            choice = self.notes.choice(n - 1)
+            expected, rotation = rotation, choice + (choice >= rotation)
+            known[0] = False
+            cycle[1:] = (rotation, 1) if confidence == 0 else (expected, confidence - 1)
+        return places[n - rotation :] + places[: n - rotation]
 
 
 # ---- The commands age and zstd.
@@ -797,8 +1008,16 @@ BLAKE3_KEY = b"whats the Elvish word for friend"
 BLAKE3_CONTEXT = "BLAKE3 2019-12-27 16:29:52 test vectors context"
 
 
+# The example of §7.7.
+MAP_ORDER_STREAM = "80 0783a16101a16201a16301 0783a16201a16301a16101 0783a16201a16101a16301 0782a16101a16102"
+MAP_ORDER_STORED = "80 0783a16101a16201a16301 0783a16101a16201a16301 0783a16101a16201a16301 0782a16101a16102"
+
+
 def self_test(folder):
     assert blake3(b"").hex() == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+    stored = bytes.fromhex(MAP_ORDER_STORED)
+    restored = b"".join(undo_map_order(io.BytesIO(stored), [(1, 41)], bytes.fromhex("bbd4acaa00")))
+    assert restored.hex() == MAP_ORDER_STREAM.replace(" ", ""), restored.hex()
     listed = json.loads((folder / "vectors.json").read_text())
     identity, wrong, ran, skipped = bytes.fromhex(listed["identity"]), [], 0, {}
     for vector in listed["vectors"]:

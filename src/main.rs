@@ -1,2 +1,8 @@
-//! The command line.
-fn main() {}
+//! The `hah-vault` command; everything is in [`hah_vault::cli`].
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    hah_vault::cli::main()
+}

@@ -157,6 +157,18 @@ class RestoreTest(unittest.TestCase):
         done = self.restore(repository, "-o", "-")
         self.assertEqual((done.returncode, done.stdout), (0, self.stream))
 
+    def test_a_pack_opens_by_hand(self):
+        """The commands of SPEC §17."""
+        repository = self.make()
+        key = repository.folder / "keys" / "reader.age"
+        r_file = self.folder / "R.txt"
+        r_file.write_bytes(command("age", "-d", "-i", str(repository.identity), str(key)))
+        script = 'age -d -i "$0" "$1" | zstd -dc > "$2/p" && tail -c +7 "$2/p" | head -c "$3"'
+        third = len(self.stream) // 3
+        parts = [command("sh", "-c", script, str(r_file), str(path), str(self.folder), str(third))
+                 for path in repository.packs()]
+        self.assertIn(self.stream[:third], parts)
+
     def test_gzip_wraps_and_the_name_is_made(self):
         self.assertEqual(self.restore(self.make(), "--gzip").returncode, 0)
         data = (self.out / (NAME.replace("/", "-") + ".snap")).read_bytes()

@@ -7,7 +7,7 @@
 
 use super::parent::{Before, Reusable, chain, millis};
 use super::repository::{Repository, unix_time};
-use super::reuse::{HORIZON_DEFAULT, Policy};
+use super::reuse::{HORIZON_DEFAULT, Policy, length_agrees};
 use super::upload::{Upload, UploadQueue, Uploaded, Uploader, put};
 use super::{ArchiveError, COMMIT_LIMIT, Cancel, Event, STORE_CLOCK_TOLERANCE};
 use crate::keys::SourceKeyring;
@@ -323,7 +323,8 @@ impl Run<'_> {
         };
         self.check_time(name, put.modified)?;
         let there = self.repository.list_packs().await?;
-        let missing = manifest.packs.iter().filter(|pack| !there.contains_key(&pack.id)).count();
+        let is_there = |pack: &PackRef| there.get(&pack.id).is_some_and(|l| length_agrees(pack, l.len_bytes));
+        let missing = manifest.packs.iter().filter(|pack| !is_there(pack)).count();
         if missing > 0 {
             return Err(ArchiveError::Vanished { name: name.source.clone(), missing });
         }

@@ -3,13 +3,17 @@
 use super::upload::put;
 use super::{ArchiveError, Monitor};
 use crate::keys::{Identities, KeyError, Keyring, Reader, RepositoryIdentity};
+use crate::pipeline::seal::{self, MANIFEST_OBJECT_LEN_BYTES_MAX};
 use crate::store::{Store, StoreError, StoreTime};
 use crate::world::World;
 use hah_vault_format::limits::{KEY_OBJECT_LEN_BYTES_MAX, REPOSITORY_OBJECT_LEN_BYTES_MAX};
 use hah_vault_format::name::{INDEX_PREFIX, KEYS_PREFIX, MANIFESTS_PREFIX, PACKS_PREFIX, REPOSITORY_KEY};
-use hah_vault_format::{FORMAT_VERSION, Label, RepositoryId, UnixTime};
+use hah_vault_format::{FORMAT_VERSION, Label, ManifestName, RepositoryId, UnixTime};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// How many of the newest manifests are tried to find out whether an identity is the repository's.
+const MANIFESTS_TRIED_MAX: usize = 8;
 
 /// `repository.json`: a hint for people and for early errors; nothing trusts it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,22 +178,91 @@ pub async fn remove_key(store: &dyn Store, label: &Label) -> Result<bool, Archiv
 ///
 /// `pinned` is the id that the caller knows from elsewhere (writer key); the identity file's pin counts too. A copy
 /// that opens but holds another identity is refused: nobody who can write to the store can put another repository in
-/// its place.
+/// its place. A `repository.json` that is gone, broken, or names another repository or a newer version does not keep
+/// anybody from restoring: if the identity opens a manifest, it is the right one, and each object says its own version.
 ///
 /// # Errors
-/// [`ArchiveError::NoIdentity`], [`ArchiveError::OtherRepository`], [`ArchiveError::Store`].
+/// [`ArchiveError::NoRepository`], [`ArchiveError::NoIdentity`], [`ArchiveError::OtherRepository`],
+/// [`ArchiveError::Store`].
 pub async fn open_identity(
     store: &dyn Store,
     identities: &Identities,
     pinned: Option<RepositoryId>,
     extra_copies: &[Vec<u8>],
 ) -> Result<RepositoryIdentity, ArchiveError> {
-    let hinted = hinted_id(store).await?;
-    let expected = identities.pin().or(pinned).unwrap_or(hinted);
-    if let Some(identity) = identities.repository_identity(expected).or_else(|| identities.exported()) {
-        return check_repository(store, hinted, "identity", identity.id()).map(|()| identity);
+    let hinted = match hinted_id(store).await {
+        Ok(id) => Ok(id),
+        Err(error @ ArchiveError::Store(_)) => return Err(error),
+        Err(error) => Err(error),
+    };
+    let known = identities.pin().or(pinned);
+    let expected = match (known, hinted) {
+        (Some(known), hinted) => Expected { id: known, hinted: Some(hinted) },
+        (None, Ok(id)) => Expected { id, hinted: None },
+        (None, Err(error)) => return Err(error),
+    };
+    let id = expected.id;
+    let itself = identities.repository_identity(id).or_else(|| identities.exported());
+    let identity = match itself {
+        Some(identity) => Ok(identity),
+        None => unwrap_any(store, identities, id, extra_copies).await,
+    };
+    expected.confirm(store, identity).await
+}
+
+/// The repository that a key is for, and what `repository.json` says of it.
+struct Expected {
+    id: RepositoryId,
+    /// Only where the id is known from elsewhere.
+    hinted: Option<Result<RepositoryId, ArchiveError>>,
+}
+
+impl Expected {
+    async fn confirm(
+        self,
+        store: &dyn Store,
+        identity: Result<RepositoryIdentity, ArchiveError>,
+    ) -> Result<RepositoryIdentity, ArchiveError> {
+        let error = match self.hinted {
+            None => return identity,
+            Some(Ok(id)) if id == self.id => return identity,
+            Some(Ok(found)) => {
+                ArchiveError::OtherRepository { store: store.describe(), found, key: "identity", expected: self.id }
+            }
+            Some(Err(error)) => error,
+        };
+        match identity {
+            Ok(identity) if opens_a_manifest(store, &identity).await? => {
+                tracing::warn!(%error, "repository.json is wrong, and not needed: the identity opens the manifests");
+                Ok(identity)
+            }
+            _ => Err(error),
+        }
     }
-    check_repository(store, hinted, "identity", expected)?;
+}
+
+/// Whether an identity opens one of the newest manifests.
+async fn opens_a_manifest(store: &dyn Store, identity: &RepositoryIdentity) -> Result<bool, ArchiveError> {
+    let failed = |source| ArchiveError::Key { key: "cannot use the identity".into(), source };
+    let keyring = Keyring::from_identity(identity.clone()).map_err(failed)?;
+    let objects = store.list(MANIFESTS_PREFIX).await?;
+    let names = objects.iter().rev().filter_map(|o| ManifestName::from_key(&o.key));
+    for name in names.take(MANIFESTS_TRIED_MAX) {
+        let bytes = store.get(&name.key(), MANIFEST_OBJECT_LEN_BYTES_MAX).await?;
+        if keyring.source(&name.source).is_some_and(|keys| seal::open_manifest(&bytes, &name, &keys).is_ok()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Tries the local copies, then those in the store.
+async fn unwrap_any(
+    store: &dyn Store,
+    identities: &Identities,
+    expected: RepositoryId,
+    extra_copies: &[Vec<u8>],
+) -> Result<RepositoryIdentity, ArchiveError> {
     let mut tried = 0;
     for copy in extra_copies {
         tried += 1;

@@ -2,7 +2,7 @@
 //! memory up to a limit, and then, still encrypted, in unnamed temporary files: a slow store never slows a source.
 
 use super::ArchiveError;
-use crate::store::{Put, Store};
+use crate::store::{Put, Store, StoreError};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -175,13 +175,19 @@ async fn read_back(mut file: File, dir: PathBuf) -> Result<Vec<u8>, ArchiveError
     read.map_err(|source| ArchiveError::Spill { dir, source })
 }
 
-/// Puts an object whose name is random or its own hash: one that exists already is a collision, and refused.
+/// Puts an object whose name is random or its own hash. One of that name that exists already is fine if it has the
+/// same bytes: a request that was delivered twice.
 ///
 /// # Errors
-/// [`ArchiveError::Store`], [`ArchiveError::Collision`].
+/// [`ArchiveError::Store`]; [`ArchiveError::Collision`] if other bytes are there.
 pub async fn put(store: &dyn Store, key: &str, bytes: Bytes) -> Result<(), ArchiveError> {
-    match store.put_if_absent(key, bytes).await? {
+    let collision = || ArchiveError::Collision { key: key.into() };
+    match store.put_if_absent(key, bytes.clone()).await? {
         Put::Created => Ok(()),
-        Put::Existed => Err(ArchiveError::Collision { key: key.into() }),
+        Put::Existed => match store.get(key, bytes.len() as u64).await {
+            Ok(found) if found == bytes => Ok(()),
+            Ok(_) | Err(StoreError::TooLong { .. }) => Err(collision()),
+            Err(error) => Err(error.into()),
+        },
     }
 }

@@ -5,3 +5,4 @@ pub mod msgpack;
 pub mod repo;
 pub mod s3_server;
 pub mod state;
+pub mod tools;

@@ -125,7 +125,7 @@ fn names() -> Vec<Vector> {
     out
 }
 
-/// The payload of a writer key (SPEC §2.6), field by field.
+/// The payload of a writer key (SPEC §4.3), field by field.
 fn writer_fields(scope: &str) -> Fields {
     Fields(vec![
         ("version", vec![1]),
@@ -556,7 +556,7 @@ fn indexes() -> Vec<(Vector, Vec<u8>)> {
     defect("source-bad", "decode", &[("source", bytes("-"))]);
     defect("created-after-9999", "limit", &[("created_unix_s", uint(253_402_300_800))]);
     defect("pack-object-too-long", "limit", &[("pack_len_bytes", uint(limits::PACK_OBJECT_LEN_BYTES_MAX + 1))]);
-    defect("ids-not-whole", "inconsistent", &[("ids", bytes([0x11; 31]))]);
+    defect("ids-not-whole", "inconsistent", &[("ids", bytes([0x11; 33]))]);
     defect("ids-fewer", "inconsistent", &[("ids", bytes([0x11; 16]))]);
     defect("no-chunk", "inconsistent", &[("ids", bytes("")), ("lens", list(&[]))]);
     defect("chunk-empty", "inconsistent", &[("lens", list(&[uint(300), uint(0)]))]);

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Installs what the tests run beside the product: the real `age` and `zstd` commands, ssh-keygen, Python 3.
+# Does nothing where they are already there. Debian and its relatives; elsewhere it names what is missing.
+set -euo pipefail
+
+missing=()
+for pair in age:age zstd:zstd ssh-keygen:openssh-client python3:python3; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "tests need these commands, please install them: ${missing[*]}" >&2
+    exit 1
+fi
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+"${as_root[@]}" apt-get update -q
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
