@@ -35,7 +35,7 @@ pub fn object(made: &Made, out: &mut Vec<u8>) {
         2 => {
             let mount = MOUNTS[(id >> 62) as usize];
             let (a, b) = (word_at(id << 2, 0), word_at(id << 8, 0));
-            (format!("logical/{mount}/{a}/{b}-{:011x}", id & (1 << 44) - 1), value_len(&mut base))
+            (format!("logical/{mount}/{a}/{b}-{:011x}", id & ((1 << 44) - 1)), value_len(&mut base))
         }
         3 => (format!("sys/counters/activity/{id:016x}"), 400),
         4 => (format!("sys/expire/id/auth/approle/login/h{id:016x}{}", base.hex(48)), 900 + base.below(300)),
