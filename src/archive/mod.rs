@@ -12,6 +12,7 @@ pub mod repository;
 pub mod restore;
 pub mod reuse;
 mod scratch;
+mod service;
 pub mod stats;
 mod upload;
 
