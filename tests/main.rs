@@ -6,6 +6,7 @@ mod normalise;
 mod records;
 mod roundtrip;
 mod second_reader;
+mod source;
 mod store;
 mod support;
 mod unwrap;

@@ -2,7 +2,10 @@
 
 pub mod fault_store;
 pub mod msgpack;
+pub mod nomad_server;
 pub mod repo;
 pub mod s3_server;
+pub mod service_server;
 pub mod state;
 pub mod tools;
+pub mod vault_server;
