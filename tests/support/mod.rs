@@ -1,5 +1,6 @@
 //! What several tests need, and stand-ins for the servers and stores that hah-vault talks to.
 
+pub mod consul_server;
 pub mod fault_store;
 pub mod msgpack;
 pub mod nomad_server;

@@ -250,7 +250,11 @@ impl Server {
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, handler: &Arc<dyn Handler>, log: &Mutex<Vec<Request>>) {
     let mut stream = BufReader::new(stream);
-    while let Some(mut request) = read_head(&mut stream).await {
+    loop {
+        let Some(mut request) = read_head(&mut stream).await else {
+            let _ = stream.write_all(&head("1.1", "400 Bad Request", &[("Connection", "close")])).await;
+            return;
+        };
         let early = handler.refuse(&request);
         if early.is_none() {
             read_body(&mut stream, &mut request).await;

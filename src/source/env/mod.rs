@@ -143,7 +143,7 @@ mod tests {
         {
             assert_eq!(duration(text).map(|d| d.as_millis()), expected_ms, "{text}");
         }
-        for text in ["", "s", "5x", "-1s", "1e9", "1..2s", "99999999999h"] {
+        for text in ["", "s", "5x", "-1s", "1e9", "1..2s", "99999999999999999999h"] {
             assert_eq!(duration(text), None, "{text}");
         }
     }
