@@ -5,6 +5,7 @@ mod consul;
 mod nomad;
 mod reach;
 mod restore;
+mod restore_service;
 mod vault;
 
 use std::io::Read;

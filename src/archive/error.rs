@@ -124,6 +124,22 @@ pub enum ArchiveError {
         /// Why.
         source: Box<SourceError>,
     },
+    /// A server did not take a snapshot back.
+    #[error("{name}: not restored")]
+    Target {
+        /// The manifest.
+        name: ManifestName,
+        /// Why.
+        source: Box<SourceError>,
+    },
+    /// A snapshot that does not go into the target.
+    #[error("{name}: not restored: {reason}")]
+    Unfit {
+        /// The manifest.
+        name: ManifestName,
+        /// Why.
+        reason: String,
+    },
     /// What the source gave is not a sound snapshot.
     #[error("{name}: not backed up")]
     Unwrap {
@@ -285,7 +301,7 @@ impl ArchiveError {
             Self::Pack { .. } => {
                 Some("`list` shows other snapshots; the next backup stores what is still current again".into())
             }
-            Self::Service { source, .. } => source.hint(),
+            Self::Service { source, .. } | Self::Target { source, .. } => source.hint(),
             Self::Unwrap { source, .. } => source.hint().map(Into::into),
             Self::Tar { .. } => Some("the snapshot is cut or damaged: take it again".into()),
             Self::TooLate { .. } => {

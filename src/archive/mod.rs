@@ -10,6 +10,7 @@ pub mod monitor;
 mod parent;
 pub mod repository;
 pub mod restore;
+pub mod restore_service;
 pub mod reuse;
 mod scratch;
 mod service;

@@ -15,7 +15,7 @@ use std::time::Duration;
 const CANCEL_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Waits for the wish to stop.
-async fn cancelled(cancel: &Cancel) {
+pub(super) async fn cancelled(cancel: &Cancel) {
     while !cancel.is_cancelled() {
         tokio::time::sleep(CANCEL_LOOK_EVERY).await;
     }

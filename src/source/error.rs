@@ -310,6 +310,13 @@ impl SourceError {
             Self::Setting { .. } | Self::File { .. } | Self::Stopped => None,
             Self::Connect { service, reason, .. } => Some(connect_hint(*service, reason)),
             Self::Silent { .. } => Some("look at the server's load; proxies often cut at 60 s: go around them".into()),
+            Self::Broken {
+                service: ServiceKind::Vault,
+                operation: Operation::Restore | Operation::RestoreForce,
+                ..
+            } => {
+                Some("Vault's listener cuts uploads that take longer than its http_read_timeout, 30 s: raise it".into())
+            }
             Self::Broken { service, .. } => {
                 Some(format!("take it again; {service}'s log says why, and a proxy in between may have cut it"))
             }

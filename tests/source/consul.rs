@@ -1,13 +1,14 @@
 //! A real Consul, where there is one.
 
-use super::{consul_settings, error_of, fact, read};
+use super::{consul_settings, error_of, fact, read, snapshot_of, vault_settings};
 use crate::support::consul_server::{ConsulServer, consul};
 use crate::support::repo::TestRepository;
+use crate::support::vault_server::{Role, TOKEN, VaultServer};
 use hah_vault::archive::Cancel;
 use hah_vault::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
 use hah_vault::source::catalog::Query;
-use hah_vault::source::settings::{Authorities, ClientCertificate, FreshToken, Tls};
-use hah_vault::source::{Consul, Service, ServiceKind, SourceError, Target};
+use hah_vault::source::settings::{Authorities, ClientCertificate, FreshToken, Place, Tls};
+use hah_vault::source::{Consul, Service, ServiceKind, SourceError, Target, Vault};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -169,4 +170,28 @@ async fn a_follower_gives_the_leaders_snapshot_and_the_next_leader_does_when_tha
     let after = back_up(&test, source(&all, MASTER)).await;
     let index = |report: &BackupReport| report.manifest.raft.as_ref().unwrap().index;
     assert!(index(&after) >= index(&before));
+}
+
+#[tokio::test]
+async fn vault_is_found_through_the_catalog_and_backed_up() {
+    let Some(program) = consul() else { return };
+    let server = ConsulServer::start(&program, MASTER).await;
+    let vault = VaultServer::start(Role::Active, &snapshot_of("vault-02.snap")).await;
+    let port = vault.server.address.port();
+    let service = serde_json::json!({"Node": "vault-host", "Address": "127.0.0.1",
+        "Service": {"ID": "vault-1", "Service": "vault", "Tags": ["active"], "Address": "", "Port": port}});
+    server.put("/v1/catalog/register", service.to_string().into()).await;
+    let place = |query: &str| Place::Catalog(Query::parse(query, ServiceKind::Vault).unwrap());
+    let mut settings = vault_settings(&[], TOKEN);
+    settings.reach.place = place("consul://service/vault?tag=active&scheme=http");
+    let catalog = Some(Arc::new(source(&[&server], MASTER)));
+    let found = Vault::new(settings.clone(), catalog.clone(), &mut |_| ()).unwrap();
+    let (facts, bytes) = read(&found).await.unwrap();
+    assert!(bytes == snapshot_of("vault-02.snap"));
+    assert_eq!(fact(&facts, "address"), Some(&*vault.server.url()));
+    let error = error_of(&Vault::new(settings.clone(), None, &mut |_| ()).unwrap(), TOKEN).await;
+    assert!(error.to_string().contains("no Consul is configured"), "{error}");
+    settings.reach.place = place("consul://service/vault?tag=standby");
+    let error = error_of(&Vault::new(settings, catalog, &mut |_| ()).unwrap(), TOKEN).await;
+    assert!(error.to_string().contains("vault with tag standby"), "{error}");
 }
