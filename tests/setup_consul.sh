@@ -21,12 +21,22 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$tools"
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-echo "deb [signed-by=$keyring] $mirror bullseye main" >"$work/sources.list"
+if [ ! -e "$keyring" ]; then
+    # Debian's relatives have its keys as a package.
+    as_root=()
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    "${as_root[@]}" apt-get update -q
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends debian-archive-keyring
+fi
 # Its own lists and cache: nothing of the system's apt changes, so nothing has to be pinned.
 apt=(apt-get -q -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null
     -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o Acquire::Languages=none
-    -o APT::Sandbox::User= -o Acquire::Check-Valid-Until=false)
-"${apt[@]}" update
+    -o APT::Sandbox::User= -o APT::Update::Error-Mode=any -o Acquire::Check-Valid-Until=false)
+# Old releases move to the archive one day.
+for from in "$mirror" http://archive.debian.org/debian; do
+    echo "deb [signed-by=$keyring] $from bullseye main" >"$work/sources.list"
+    if "${apt[@]}" update; then break; fi
+done
 (cd "$work" && "${apt[@]}" download consul)
 dpkg-deb -x "$work"/consul_*.deb "$work/root"
 install -m 0755 "$work/root/usr/bin/consul" "$tools/consul"

@@ -205,7 +205,7 @@ async fn send(
     // Any gzip will do for a server (facts 8), and the fast one keeps the upload short: Vault's listener allows a
     // request 30 s (http_read_timeout, facts 1.3).
     let out = match manifest.original.wrapper {
-        Wrapper::None => Out::Tar(GzEncoder::new(writer, Compression::fast())),
+        Wrapper::None => Out::Tar(Box::new(GzEncoder::new(writer, Compression::fast()))),
         Wrapper::GzipGoTo126 | Wrapper::GzipUnknown => Out::Gzip(writer),
     };
     let (out, _) = restore(repository, &manifest.name, out, true, cancel).await?;
@@ -218,7 +218,7 @@ async fn send(
 /// Servers take gzip; what was backed up as a plain tar is wrapped on its way.
 enum Out {
     Gzip(BodyWriter),
-    Tar(GzEncoder<BodyWriter>),
+    Tar(Box<GzEncoder<BodyWriter>>),
 }
 
 impl Out {

@@ -10,7 +10,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use super::address::{Address, HostClass};
 use super::error::Operation;
 use super::secret::{Secret, masked};
-use super::settings::{Patience, Reach};
+use super::settings::{Authorities, Patience, Reach};
 use super::{ServiceKind, SourceError, tls};
 use crate::snapshot::printable::printable;
 
@@ -50,8 +50,12 @@ impl Http {
             ));
         }
         let this = Self { service, reach };
-        // Certificates that cannot be read are told now rather than at three in the morning.
-        this.builder(true)?.build().map_err(|error| this.setting("TLS", root_cause(&error)))?;
+        // Certificates that cannot be read are told now rather than at three in the morning. The system's own are left
+        // until they are needed: a container without any reaches a plain address or a socket all the same.
+        let tls = &this.reach.tls;
+        if tls.authorities != Authorities::System || tls.client.is_some() {
+            this.builder(true)?.build().map_err(|error| this.setting("TLS", root_cause(&error)))?;
+        }
         this.headers()?;
         Ok(this)
     }
