@@ -37,9 +37,9 @@ fn records(state: &[u8]) -> Option<Records> {
     let mut records = Records { bytes: Vec::new(), lens: Vec::new() };
     let mut splitter = Splitter::new();
     let mut sink = |piece: Piece<'_>| {
-        if let Piece::Record(record) = piece {
-            records.bytes.extend_from_slice(record);
-            records.lens.push(record.len());
+        if let Piece::Record { bytes, .. } = piece {
+            records.bytes.extend_from_slice(bytes);
+            records.lens.push(bytes.len());
         }
         Ok::<(), Infallible>(())
     };

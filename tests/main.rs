@@ -1,11 +1,17 @@
 //! All integration tests, in one binary.
 
+mod cli;
+mod corpus;
+mod damage;
+mod faults;
+mod generated;
 mod join;
 mod layers;
 mod normalise;
 mod records;
 mod roundtrip;
 mod second_reader;
+mod shapes;
 mod source;
 mod store;
 mod support;

@@ -242,11 +242,13 @@ fn pieces_keep_their_kinds() {
     assert!(normal.pieces[1..].iter().all(|piece| matches!(piece, Owned::Record(_))));
 }
 
-/// `HAH_VAULT_SERIES=/path/to/series cargo test --test suite -- --ignored`
+/// `HAH_VAULT_SERIES=/path/to/series cargo test --test suite a_series`
 #[test]
-#[ignore = "needs a folder of real snapshots in HAH_VAULT_SERIES"]
 fn a_series_of_real_states_comes_back() {
-    let series = std::env::var_os("HAH_VAULT_SERIES").expect("HAH_VAULT_SERIES");
+    let Some(series) = std::env::var_os("HAH_VAULT_SERIES") else {
+        println!("SKIPPED: HAH_VAULT_SERIES names no folder of real snapshots");
+        return;
+    };
     let mut folders = vec![std::path::PathBuf::from(series)];
     let mut states = 0;
     while let Some(folder) = folders.pop() {

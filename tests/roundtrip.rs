@@ -1,6 +1,7 @@
 //! What goes in comes out, byte for byte.
 
 use crate::support::repo::{TestRepository, fixture};
+use crate::support::s3_server::S3Server;
 use hah_vault::archive::backup::{BackupOptions, Input, SourceSpec, backup};
 use hah_vault::archive::restore::Exactness;
 use hah_vault::archive::{Cancel, Repository};
@@ -47,6 +48,22 @@ async fn every_real_snapshot_comes_back_byte_for_byte() {
             assert_eq!(report.exactness, Exactness::Exact, "{file}");
             assert!(restored == original, "{file}");
         }
+    }
+    assert_eq!(test.recorder.warnings(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_come_back_from_an_s3_server() {
+    let server = S3Server::start();
+    let store = hah_vault::store::open(&server.url("some/prefix"), &server.options()).await.unwrap();
+    let test = TestRepository::create(store).await;
+    for file in ["vault-01.snap", "vault-02.snap", "consul-02.snap", "nomad-02.snap"] {
+        test.backup(file.split('-').next().unwrap(), &fixture(file)).await.unwrap();
+    }
+    for service in ["vault", "consul", "nomad"] {
+        let (restored, report) = test.restore_latest(service).await.unwrap();
+        assert!(restored == std::fs::read(fixture(&format!("{service}-02.snap"))).unwrap(), "{service}");
+        assert_eq!(report.exactness, Exactness::Exact);
     }
     assert_eq!(test.recorder.warnings(), Vec::<String>::new());
 }

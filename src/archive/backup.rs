@@ -7,7 +7,7 @@
 
 use super::parent::{Before, Reusable, chain, millis};
 use super::repository::{Repository, unix_time};
-use super::reuse::{HORIZON_DEFAULT, Policy};
+use super::reuse::{HORIZON_DEFAULT, Policy, length_agrees};
 use super::service;
 use super::upload::{Upload, UploadQueue, Uploaded, Uploader, put};
 use super::{ArchiveError, COMMIT_LIMIT, Cancel, Event, STORE_CLOCK_TOLERANCE};
@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 const PIECE_LEN_BYTES: usize = 256 << 10;
 /// Pieces that wait between the reader and the ingest thread.
 const PIECES_WAITING_MAX: usize = 4;
+/// How soon a wish to stop is noticed while uploads are waited for.
+const CANCEL_LOOKS_EVERY: Duration = Duration::from_millis(200);
 
 /// Where a source's bytes come from.
 #[derive(Debug, Clone)]
@@ -135,10 +137,32 @@ pub async fn backup(
     options: &BackupOptions,
     cancel: &Cancel,
 ) -> Result<Outcomes, ArchiveError> {
+    run(repository, sources, options, cancel, true).await
+}
+
+/// [`backup`] that gives no pack up to bound what restores read and how many packs a snapshot names: what
+/// `benches/longrun.rs` compares with.
+#[doc(hidden)]
+pub async fn backup_without_compaction(
+    repository: &Repository,
+    sources: Vec<SourceSpec>,
+    options: &BackupOptions,
+    cancel: &Cancel,
+) -> Result<Outcomes, ArchiveError> {
+    run(repository, sources, options, cancel, false).await
+}
+
+async fn run(
+    repository: &Repository,
+    sources: Vec<SourceSpec>,
+    options: &BackupOptions,
+    cancel: &Cancel,
+    compact: bool,
+) -> Result<Outcomes, ArchiveError> {
     let since_boot = repository.world.since_boot();
     let before = repository.look().await?;
-    let uploader = Uploader::start(&repository.store);
-    let run = Run { repository, before: &before, since_boot, options, cancel, queue: uploader.queue() };
+    let uploader = Uploader::start(&repository.store, &repository.monitor);
+    let run = Run { repository, before: &before, since_boot, options, compact, cancel, queue: uploader.queue() };
     let outcomes = sources.into_iter().map(|source| {
         let run = &run;
         async move {
@@ -157,6 +181,7 @@ struct Run<'r> {
     before: &'r Before,
     since_boot: Duration,
     options: &'r BackupOptions,
+    compact: bool,
     cancel: &'r Cancel,
     queue: UploadQueue,
 }
@@ -195,14 +220,25 @@ impl Run<'_> {
             service::compare(self.repository.monitor.as_ref(), &draft, parent.as_ref(), self.options);
         }
         for uploaded in uploads {
-            uploaded.await.map_err(|_| ArchiveError::Internal("an upload was dropped".into()))??;
+            self.wait(uploaded).await?;
         }
         let manifest_len_bytes = self.commit(&draft, &keys).await?;
         Ok(BackupReport { manifest: draft, manifest_len_bytes, packs_given_up, took: started.elapsed() })
     }
 
+    /// Waits for an upload, unless there is a wish to stop: a slow store must not hold it up.
+    async fn wait(&self, mut uploaded: Uploaded) -> Result<(), ArchiveError> {
+        loop {
+            match tokio::time::timeout(CANCEL_LOOKS_EVERY, &mut uploaded).await {
+                Ok(done) => return done.map_err(|_| ArchiveError::Internal("an upload was dropped".into()))?,
+                Err(_) => self.cancel.check()?,
+            }
+        }
+    }
+
     fn policy(&self, keys: &SourceKeyring) -> Policy {
-        Policy { fresh: self.options.fresh, horizon: self.options.horizon, key_generation: keys.generation }
+        let BackupOptions { fresh, horizon, .. } = *self.options;
+        Policy { fresh, horizon, key_generation: keys.generation, compact: self.compact }
     }
 
     /// Pipes a source; a server's snapshot again from its beginning after a passing failure. What the failed tries
@@ -275,7 +311,6 @@ impl Run<'_> {
             created,
             compression: self.options.compression,
             queue: self.queue.clone(),
-            repository: self.repository.clone(),
         };
         let sealing = tokio::task::spawn_blocking(move || sealer.run(&pack_rx));
         let (read, ingested, sealed) = tokio::select! {
@@ -351,8 +386,13 @@ impl Run<'_> {
         let len_bytes = sealed.len() as u64;
         self.check_time(name, store.now().await?)?;
         self.cancel.check()?;
-        put(store, &name.key(), sealed.into()).await?;
-        match self.check_committed(manifest).await {
+        let committed = match put(store, &name.key(), sealed.into()).await {
+            Ok(()) => self.check_committed(manifest).await,
+            // Done or not, nobody knows: what nobody has checked must not stay.
+            Err(ArchiveError::Store(error)) if error.is_transient() => Err(error.into()),
+            Err(error) => return Err(error),
+        };
+        match committed {
             Ok(()) => Ok(len_bytes),
             Err(error) => {
                 if let Err(delete) = store.delete(&name.key()).await {
@@ -372,7 +412,8 @@ impl Run<'_> {
         };
         self.check_time(name, put.modified)?;
         let there = self.repository.list_packs().await?;
-        let missing = manifest.packs.iter().filter(|pack| !there.contains_key(&pack.id)).count();
+        let is_there = |pack: &PackRef| there.get(&pack.id).is_some_and(|l| length_agrees(pack, l.len_bytes));
+        let missing = manifest.packs.iter().filter(|pack| !is_there(pack)).count();
         if missing > 0 {
             return Err(ArchiveError::Vanished { name: name.source.clone(), missing });
         }
@@ -381,7 +422,7 @@ impl Run<'_> {
 
     /// By the store's time, and by a clock that counts suspension.
     fn check_time(&self, name: &ManifestName, now: StoreTime) -> Result<(), ArchiveError> {
-        let by_store_ms = now.unix_ms - self.before.time.unix_ms;
+        let by_store_ms = now.unix_ms.saturating_sub(self.before.time.unix_ms);
         let by_boot = self.repository.world.since_boot().saturating_sub(self.since_boot);
         let range = -millis(STORE_CLOCK_TOLERANCE)..=millis(COMMIT_LIMIT);
         if range.contains(&by_store_ms) && by_boot <= COMMIT_LIMIT {
@@ -572,7 +613,6 @@ struct Sealer {
     created: UnixTime,
     compression: Compression,
     queue: UploadQueue,
-    repository: Repository,
 }
 
 impl Sealer {
@@ -595,10 +635,9 @@ impl Sealer {
         };
         let index = seal::seal_index(&index, &id, &self.keys)?;
         let index_len_bytes = index.len() as u64;
-        let upload = Upload { pack_key: id.pack_key(), pack: sealed.bytes, index_key: id.index_key(), index };
+        let source = self.keys.source.clone();
+        let upload = Upload { source, pack_key: id.pack_key(), pack: sealed.bytes, index_key: id.index_key(), index };
         let uploaded = self.queue.push(upload)?;
-        let len_bytes = object_len_bytes + index_len_bytes;
-        self.repository.monitor.event(Event::Stored { source: self.keys.source.clone(), len_bytes });
         Ok(Sealed {
             number: pack.number,
             pack: PackRef { id, object_len_bytes, plaintext_len_bytes },

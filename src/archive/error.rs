@@ -101,7 +101,7 @@ pub enum ArchiveError {
         /// Which.
         id: ObjectId,
         /// Who needs it.
-        manifest: ManifestName,
+        manifest: Box<ManifestName>,
         /// Why.
         source: SealError,
     },
@@ -311,6 +311,10 @@ impl ArchiveError {
             Self::Spill { .. } => Some("make room there, or set TMPDIR to another folder".into()),
             Self::NoManifest { near, .. } if !near.is_empty() => Some(format!("near: {}", names(near))),
             Self::NoManifest { .. } => Some("`hah-vault list` shows all".into()),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                Some("choose another name with -o, or write over it with --force".into())
+            }
+            Self::Collision { key } if key.starts_with("keys/") => Some("choose another label".into()),
             Self::Ambiguous { candidates, .. } => Some(format!("candidates: {}", names(candidates))),
             _ => None,
         }
@@ -323,9 +327,11 @@ impl ArchiveError {
             Self::Exists { .. } | Self::OtherRepository { .. } | Self::Collision { .. } => Exit::Conflict,
             Self::NoIdentity { .. } | Self::NeedsIdentity { .. } | Self::Scope { .. } => Exit::NoKey,
             Self::Key { source: KeyError::NoMatch, .. } => Exit::NoKey,
+            Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => Exit::Conflict,
             Self::TooNew { .. } => Exit::TooNew,
             Self::Manifest { source, .. } if too_new(source) => Exit::TooNew,
             Self::Interrupted => Exit::Interrupted,
+            Self::Store(StoreError::Invalid { .. }) => Exit::Usage,
             Self::Name(_) | Self::NoManifest { .. } | Self::Ambiguous { .. } => Exit::Usage,
             _ => Exit::Failed,
         }

@@ -78,7 +78,8 @@ impl Repository {
         let mut tried = 0;
         for listed in self.list_manifests(Some(&keys.source)).await?.into_iter().rev() {
             let claimed_ms = i64::try_from(listed.name.time.unix_s()).unwrap_or(i64::MAX).saturating_mul(1000);
-            if claimed_ms > now.unix_ms + millis(STORE_CLOCK_TOLERANCE) || !in_time(claimed_ms, listed.modified, now) {
+            let latest_ms = now.unix_ms.saturating_add(millis(STORE_CLOCK_TOLERANCE));
+            if claimed_ms > latest_ms || !in_time(claimed_ms, listed.modified, now) {
                 continue;
             }
             tried += 1;
@@ -125,7 +126,10 @@ impl Repository {
             };
             indexes.extend(index.map(|index| (i, index)));
         }
-        let verdicts = reuse::judge(&candidates, policy);
+        // A pack whose index was not worth loading stays given up, whatever came out since.
+        let second = reuse::judge(&candidates, policy);
+        let verdicts: Vec<Option<Reason>> =
+            first.into_iter().zip(second).map(|(first, second)| first.or(second)).collect();
         self.tell(&verdicts, keys);
         Reusable::new(&parent.packs, &verdicts, &indexes)
     }
@@ -163,14 +167,14 @@ pub(super) fn millis(duration: Duration) -> i64 {
 /// Whether a manifest was put within the commit limit of the time it claims. A recent one that was not may be
 /// withdrawn by its writer at any moment; one that has outlived the grace stays.
 fn in_time(claimed_ms: i64, modified: StoreTime, now: StoreTime) -> bool {
-    let took = modified.unix_ms - claimed_ms;
-    let recent = modified.unix_ms >= now.unix_ms - millis(GRACE);
+    let took = modified.unix_ms.saturating_sub(claimed_ms);
+    let recent = modified.unix_ms >= now.unix_ms.saturating_sub(millis(GRACE));
     !recent || (-millis(STORE_CLOCK_TOLERANCE)..=millis(COMMIT_LIMIT)).contains(&took)
 }
 
 fn age(pack: &PackRef, before: &Before) -> Option<Duration> {
     let listed = before.packs.get(&pack.id)?;
-    let age_ms = before.time.unix_ms - listed.modified.unix_ms;
+    let age_ms = before.time.unix_ms.saturating_sub(listed.modified.unix_ms);
     reuse::length_agrees(pack, listed.len_bytes).then(|| Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)))
 }
 

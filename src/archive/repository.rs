@@ -54,6 +54,9 @@ pub async fn read_info(store: &dyn Store) -> Result<Option<RepositoryInfo>, Arch
     let bytes = match store.get(REPOSITORY_KEY, REPOSITORY_OBJECT_LEN_BYTES_MAX).await {
         Ok(bytes) => bytes,
         Err(StoreError::NotFound { .. }) => return Ok(None),
+        Err(error @ StoreError::TooLong { .. }) => {
+            return Err(ArchiveError::BadRepository { store: store.describe(), reason: error.to_string() });
+        }
         Err(error) => return Err(error.into()),
     };
     let bad = |reason: String| ArchiveError::BadRepository { store: store.describe(), reason };
@@ -248,7 +251,11 @@ async fn opens_a_manifest(store: &dyn Store, identity: &RepositoryIdentity) -> R
     let objects = store.list(MANIFESTS_PREFIX).await?;
     let names = objects.iter().rev().filter_map(|o| ManifestName::from_key(&o.key));
     for name in names.take(MANIFESTS_TRIED_MAX) {
-        let bytes = store.get(&name.key(), MANIFEST_OBJECT_LEN_BYTES_MAX).await?;
+        let bytes = match store.get(&name.key(), MANIFEST_OBJECT_LEN_BYTES_MAX).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_transient() => return Err(error.into()),
+            Err(_) => continue,
+        };
         if keyring.source(&name.source).is_some_and(|keys| seal::open_manifest(&bytes, &name, &keys).is_ok()) {
             return Ok(true);
         }
@@ -273,7 +280,15 @@ async fn unwrap_any(
     for entry in list_keys(store).await? {
         let Ok(label) = entry.label.parse::<Label>() else { continue };
         tried += 1;
-        let bytes = store.get(&label.key(), KEY_OBJECT_LEN_BYTES_MAX).await?;
+        // One copy that is gone, too long or locked away does not stand in the way of the others.
+        let bytes = match store.get(&label.key(), KEY_OBJECT_LEN_BYTES_MAX).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_transient() => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(key = label.key(), %error, "a wrapped identity cannot be read");
+                continue;
+            }
+        };
         match RepositoryIdentity::unwrap(&bytes, identities, Some(expected)) {
             Ok(identity) => return Ok(identity),
             Err(KeyError::OtherRepository { found, expected }) => {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Packs that are fetched and opened ahead of their use. Each holds up to 18 MiB, sealed and open.
-const PACKS_AHEAD_MAX: usize = 3;
+const PACKS_AHEAD_MAX: usize = 2;
 /// Order notes that are held in memory at most; writers keep the same limit.
 const NOTES_LEN_BYTES_MAX: u64 = crate::pipeline::ingest::NOTES_LEN_BYTES_MAX + (1 << 20);
 /// How often progress is told, in bytes.
@@ -162,7 +162,7 @@ async fn fetch_one(
     let opened =
         tokio::task::spawn_blocking(move || seal::open_pack(&bytes, &pack.id, pack.plaintext_len_bytes, &identity));
     let opened = opened.await.map_err(|e| ArchiveError::Internal(e.to_string()))?;
-    let failed = |source| ArchiveError::Pack { id: pack.id, manifest: manifest.name.clone(), source };
+    let failed = |source| ArchiveError::Pack { id: pack.id, manifest: Box::new(manifest.name.clone()), source };
     Ok((number, opened.map_err(failed)?))
 }
 

@@ -1,4 +1,9 @@
 //! Which packs of the parent a run may reuse: one rule for compaction, healing, rotation and horizons (DESIGN §5.5).
+//!
+//! Two bounds make the compaction: how many small packs a snapshot may name, and how much more than itself its restore may
+//! read. Packs are given up only when one of them is exceeded, and then those first that cost least: of small packs the
+//! least used ones, otherwise those with the smallest share in use. Measured in `benches/longrun.rs`; variants that were
+//! tried, and why they lost, are in `format/decisions/015-reuse-rule.md`.
 
 use hah_vault_format::manifest::PackRef;
 use hah_vault_format::{Manifest, limits::PACK_PLAINTEXT_LEN_BYTES_MAX};
@@ -6,10 +11,12 @@ use std::time::Duration;
 
 /// A pack with less plaintext than this is small.
 pub const SMALL_PACK_LEN_BYTES: u32 = PACK_PLAINTEXT_LEN_BYTES_MAX / 2;
-/// Most small packs that a parent may name before the smallest are given up, down to half as many.
+/// Most small packs that a snapshot may name. A run adds one as a rule, so that it begins with fewer: with so many, the
+/// least used are given up, down to half as many.
 pub const SMALL_PACKS_MAX: usize = 128;
-/// A pack of which less than one part in this many is used is given up.
-pub const USED_SHARE_MIN: u64 = 5;
+/// The packs that a run goes on with may hold so many tenths of the bytes that are used of them: a restore reads what they
+/// hold. One tenth below the 2.2 times that are promised, since the run's own changes come on top.
+pub const HELD_PER_USED_TENTHS_MAX: u64 = 21;
 /// The reuse horizon, unless the user sets another one.
 pub const HORIZON_DEFAULT: Duration = Duration::from_secs(90 * 86_400);
 
@@ -24,7 +31,7 @@ pub enum Reason {
     IndexUnreadable,
     /// It was made with another generation of keys.
     OtherGeneration,
-    /// Less than a fifth of it is used.
+    /// It is one of the least used, of packs that hold more than twice what is used of them.
     LittleUsed,
     /// It is older than the reuse horizon.
     TooOld,
@@ -40,7 +47,7 @@ impl Reason {
             Self::Missing => "missing in the store, or of another length there",
             Self::IndexUnreadable => "index unreadable",
             Self::OtherGeneration => "of another key generation",
-            Self::LittleUsed => "less than a fifth of it is still used",
+            Self::LittleUsed => "one of the least used, of packs that hold too much else",
             Self::TooOld => "older than the reuse horizon",
             Self::TooMany => "one of too many small packs",
         }
@@ -83,22 +90,56 @@ pub struct Policy {
     pub horizon: Duration,
     /// The current key generation.
     pub key_generation: u32,
+    /// Give packs up for [`Reason::TooMany`] and [`Reason::LittleUsed`]. Only simulations go without.
+    pub compact: bool,
 }
 
 /// The verdict on each candidate: `None` to reuse it.
 pub fn judge(candidates: &[Candidate], policy: &Policy) -> Vec<Option<Reason>> {
     let mut verdicts: Vec<Option<Reason>> = candidates.iter().map(|c| judge_one(c, policy)).collect();
+    if policy.compact {
+        give_up_small(candidates, &mut verdicts);
+        give_up_little_used(candidates, &mut verdicts);
+    }
+    verdicts
+}
+
+/// Keeps [`SMALL_PACKS_MAX`].
+fn give_up_small(candidates: &[Candidate], verdicts: &mut [Option<Reason>]) {
     let mut small: Vec<usize> = (0..candidates.len())
         .filter(|i| verdicts[*i].is_none() && candidates[*i].plaintext_len_bytes < SMALL_PACK_LEN_BYTES)
         .collect();
-    if small.len() > SMALL_PACKS_MAX {
+    if small.len() >= SMALL_PACKS_MAX {
         // By used bytes: that is what giving them up costs.
         small.sort_by_key(|i| candidates[*i].used_bytes);
         for i in &small[..small.len() - SMALL_PACKS_MAX / 2] {
             verdicts[*i] = Some(Reason::TooMany);
         }
     }
-    verdicts
+}
+
+/// Keeps [`HELD_PER_USED_TENTHS_MAX`]: what is used of a pack that is given up is written again, and held without anything
+/// else. The smallest share in use first: it frees most for each byte that is written again.
+fn give_up_little_used(candidates: &[Candidate], verdicts: &mut [Option<Reason>]) {
+    let used_bytes: u64 = candidates.iter().map(|c| c.used_bytes).sum();
+    let held = |(c, verdict): (&Candidate, &Option<Reason>)| match verdict {
+        None => u64::from(c.plaintext_len_bytes),
+        Some(_) => c.used_bytes,
+    };
+    let mut held_bytes: u64 = candidates.iter().zip(verdicts.iter()).map(held).sum();
+    let mut kept: Vec<usize> = (0..candidates.len()).filter(|i| verdicts[*i].is_none()).collect();
+    // Both factors are below 2^32.
+    kept.sort_by(|a, b| {
+        let (a, b) = (&candidates[*a], &candidates[*b]);
+        (a.used_bytes * u64::from(b.plaintext_len_bytes)).cmp(&(b.used_bytes * u64::from(a.plaintext_len_bytes)))
+    });
+    for i in kept {
+        if held_bytes * 10 <= used_bytes * HELD_PER_USED_TENTHS_MAX {
+            break;
+        }
+        held_bytes -= u64::from(candidates[i].plaintext_len_bytes).saturating_sub(candidates[i].used_bytes);
+        verdicts[i] = Some(Reason::LittleUsed);
+    }
 }
 
 fn judge_one(candidate: &Candidate, policy: &Policy) -> Option<Reason> {
@@ -108,9 +149,6 @@ fn judge_one(candidate: &Candidate, policy: &Policy) -> Option<Reason> {
     let Some(age) = candidate.age else { return Some(Reason::Missing) };
     if age > policy.horizon {
         return Some(Reason::TooOld);
-    }
-    if candidate.used_bytes * USED_SHARE_MIN < u64::from(candidate.plaintext_len_bytes) {
-        return Some(Reason::LittleUsed);
     }
     match candidate.index {
         IndexState::Unreadable => Some(Reason::IndexUnreadable),
@@ -152,7 +190,7 @@ pub fn length_agrees(pack: &PackRef, listed_len_bytes: u64) -> bool {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy { fresh: false, horizon: HORIZON_DEFAULT, key_generation: 1 };
+    const POLICY: Policy = Policy { fresh: false, horizon: HORIZON_DEFAULT, key_generation: 1, compact: true };
 
     fn good() -> Candidate {
         Candidate {
@@ -165,16 +203,19 @@ mod tests {
 
     #[test]
     fn every_reason_is_given_for_its_own_cause() {
-        let table: [(Option<Reason>, fn(&mut Candidate, &mut Policy)); 11] = [
+        type Change = fn(&mut Candidate, &mut Policy);
+        let table: [(Option<Reason>, Change); 12] = [
             (None, |_, _| ()),
             (None, |c, _| c.index = IndexState::NotLoaded),
-            (None, |c, _| c.used_bytes = 200),
+            // 1000 bytes held, 477 used: 2.1 times.
+            (None, |c, _| c.used_bytes = 477),
+            (None, |c, p| (c.used_bytes, p.compact) = (1, false)),
             (None, |c, p| c.age = Some(p.horizon)),
             (Some(Reason::Fresh), |_, p| p.fresh = true),
             (Some(Reason::Missing), |c, _| c.age = None),
             (Some(Reason::IndexUnreadable), |c, _| c.index = IndexState::Unreadable),
             (Some(Reason::OtherGeneration), |_, p| p.key_generation = 2),
-            (Some(Reason::LittleUsed), |c, _| c.used_bytes = 199),
+            (Some(Reason::LittleUsed), |c, _| c.used_bytes = 476),
             (Some(Reason::TooOld), |c, p| c.age = Some(p.horizon + Duration::from_secs(1))),
             (Some(Reason::Fresh), |c, p| (c.age, p.fresh) = (None, true)),
         ];
@@ -188,14 +229,36 @@ mod tests {
     #[test]
     fn of_too_many_small_packs_the_least_used_are_given_up_and_full_ones_never() {
         let mut candidates: Vec<Candidate> =
-            (0..=SMALL_PACKS_MAX as u64).map(|i| Candidate { used_bytes: 1000 - i, ..good() }).collect();
+            (0..SMALL_PACKS_MAX as u64).map(|i| Candidate { used_bytes: 1000 - i, ..good() }).collect();
         let full = Candidate { plaintext_len_bytes: SMALL_PACK_LEN_BYTES, used_bytes: 8 << 20, ..good() };
         candidates.extend([full; 300]);
         let verdicts = judge(&candidates, &POLICY);
         let given_up: Vec<usize> = (0..verdicts.len()).filter(|i| verdicts[*i] == Some(Reason::TooMany)).collect();
-        assert_eq!(given_up, (64..=128).collect::<Vec<_>>());
+        assert_eq!(given_up, (64..128).collect::<Vec<_>>());
+        assert!(judge(&candidates, &Policy { compact: false, ..POLICY }).iter().all(Option::is_none));
         candidates.remove(0);
         assert!(judge(&candidates, &POLICY).iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn the_least_used_packs_are_given_up_until_a_restore_reads_little_enough() {
+        let used = [1000, 100, 700, 300, 0, 800, 200];
+        let candidates = used.map(|used_bytes| Candidate { used_bytes, ..good() });
+        // 7,000 bytes held for 3,100 used: without the one of which nothing is used 6,000, which is 1.94 times.
+        let verdicts = judge(&candidates, &POLICY);
+        assert_eq!(verdicts, [None, None, None, None, Some(Reason::LittleUsed), None, None]);
+        // 6,000 bytes held for 2,100 used: 5,000, then 4,100, which is 1.95 times.
+        let verdicts = judge(&candidates[1..], &POLICY);
+        let little = Some(Reason::LittleUsed);
+        assert_eq!(verdicts, [little, None, None, little, None, None]);
+    }
+
+    #[test]
+    fn what_is_given_up_for_another_reason_counts_as_written_again() {
+        let lost = Candidate { age: None, used_bytes: 10, ..good() };
+        let half = Candidate { used_bytes: 480, ..good() };
+        // 10 + 1000 held for 490 used: 2.06 times. With the lost pack as it lies it would be 4.1 times.
+        assert_eq!(judge(&[lost, half], &POLICY), [Some(Reason::Missing), None]);
     }
 
     #[test]

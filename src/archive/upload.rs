@@ -1,9 +1,10 @@
 //! Puts sealed packs and their indexes while the pipeline goes on. What the store cannot take fast enough waits in
 //! memory up to a limit, and then, still encrypted, in unnamed temporary files: a slow store never slows a source.
 
-use super::ArchiveError;
-use crate::store::{Put, Store};
+use super::{ArchiveError, Event, Monitor};
+use crate::store::{Put, Store, StoreError};
 use bytes::Bytes;
+use hah_vault_format::SourceName;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -19,6 +20,8 @@ const PUTS_MAX: usize = 3;
 
 /// A sealed pack with its index.
 pub struct Upload {
+    /// Whose it is.
+    pub source: SourceName,
     /// Key of the pack.
     pub pack_key: String,
     /// The pack.
@@ -35,6 +38,15 @@ pub type Uploaded = oneshot::Receiver<Result<(), ArchiveError>>;
 enum Body {
     Memory(Vec<u8>),
     Spilled(File),
+}
+
+impl Body {
+    fn in_memory_bytes(&self) -> usize {
+        match self {
+            Self::Memory(pack) => pack.len(),
+            Self::Spilled(_) => 0,
+        }
+    }
 }
 
 struct Item {
@@ -54,6 +66,7 @@ struct Shared {
     queue: Mutex<Queue>,
     more: Notify,
     dir: PathBuf,
+    monitor: Arc<dyn Monitor>,
 }
 
 impl Shared {
@@ -75,8 +88,9 @@ pub struct UploadQueue(Arc<Shared>);
 
 impl Uploader {
     /// Starts the workers.
-    pub fn start(store: &Arc<dyn Store>) -> Self {
-        let shared = Arc::new(Shared { queue: Mutex::default(), more: Notify::new(), dir: std::env::temp_dir() });
+    pub fn start(store: &Arc<dyn Store>, monitor: &Arc<dyn Monitor>) -> Self {
+        let (dir, monitor) = (std::env::temp_dir(), Arc::clone(monitor));
+        let shared = Arc::new(Shared { queue: Mutex::default(), more: Notify::new(), dir, monitor });
         let mut workers = JoinSet::new();
         for _ in 0..PUTS_MAX {
             workers.spawn(work(Arc::clone(store), Arc::clone(&shared)));
@@ -89,7 +103,7 @@ impl Uploader {
         UploadQueue(Arc::clone(&self.shared))
     }
 
-    /// Waits until everything pushed is done.
+    /// Waits until everything pushed is done, or nobody waits for it any more.
     pub async fn finish(mut self) {
         self.shared.lock().closed = true;
         self.shared.more.notify_waiters();
@@ -138,10 +152,19 @@ async fn work(store: Arc<dyn Store>, shared: Arc<Shared>) {
         };
         match item {
             Some(item) => {
-                let Item { upload, body, done } = item;
-                let result = put_both(store.as_ref(), &shared, upload, body).await;
-                // Nobody waits any more if the source has failed already.
-                let _ = done.send(result);
+                let Item { upload, body, mut done } = item;
+                let in_memory_bytes = body.in_memory_bytes();
+                // When nobody waits any more the source has failed or was stopped: no manifest will name this pack.
+                let result = tokio::select! {
+                    biased;
+                    () = done.closed() => None,
+                    result = put_both(store.as_ref(), &shared, upload, body) => Some(result),
+                };
+                shared.lock().memory_bytes -= in_memory_bytes;
+                if let Some(result) = result {
+                    // The same: nobody may wait.
+                    let _ = done.send(result);
+                }
             }
             None if closed => return,
             None => more.await,
@@ -151,19 +174,14 @@ async fn work(store: Arc<dyn Store>, shared: Arc<Shared>) {
 
 async fn put_both(store: &dyn Store, shared: &Arc<Shared>, upload: Upload, body: Body) -> Result<(), ArchiveError> {
     let pack = match body {
-        Body::Memory(pack) => {
-            let len = pack.len();
-            let put = put(store, &upload.pack_key, pack.into()).await;
-            shared.lock().memory_bytes -= len;
-            put?;
-            None
-        }
-        Body::Spilled(file) => Some(read_back(file, shared.dir.clone()).await?),
+        Body::Memory(pack) => pack,
+        Body::Spilled(file) => read_back(file, shared.dir.clone()).await?,
     };
-    if let Some(pack) = pack {
-        put(store, &upload.pack_key, pack.into()).await?;
-    }
-    put(store, &upload.index_key, upload.index.into()).await
+    let len_bytes = (pack.len() + upload.index.len()) as u64;
+    put(store, &upload.pack_key, pack.into()).await?;
+    put(store, &upload.index_key, upload.index.into()).await?;
+    shared.monitor.event(Event::Stored { source: upload.source, len_bytes });
+    Ok(())
 }
 
 async fn read_back(mut file: File, dir: PathBuf) -> Result<Vec<u8>, ArchiveError> {
@@ -175,13 +193,19 @@ async fn read_back(mut file: File, dir: PathBuf) -> Result<Vec<u8>, ArchiveError
     read.map_err(|source| ArchiveError::Spill { dir, source })
 }
 
-/// Puts an object whose name is random or its own hash: one that exists already is a collision, and refused.
+/// Puts an object whose name is random or its own hash. One of that name that exists already is fine if it has the
+/// same bytes: a request that was delivered twice.
 ///
 /// # Errors
-/// [`ArchiveError::Store`], [`ArchiveError::Collision`].
+/// [`ArchiveError::Store`]; [`ArchiveError::Collision`] if other bytes are there.
 pub async fn put(store: &dyn Store, key: &str, bytes: Bytes) -> Result<(), ArchiveError> {
-    match store.put_if_absent(key, bytes).await? {
+    let collision = || ArchiveError::Collision { key: key.into() };
+    match store.put_if_absent(key, bytes.clone()).await? {
         Put::Created => Ok(()),
-        Put::Existed => Err(ArchiveError::Collision { key: key.into() }),
+        Put::Existed => match store.get(key, bytes.len() as u64).await {
+            Ok(found) if found == bytes => Ok(()),
+            Ok(_) | Err(StoreError::TooLong { .. }) => Err(collision()),
+            Err(error) => Err(error.into()),
+        },
     }
 }

@@ -1,1 +1,139 @@
-//! x
+//! The command line: what is typed, what is shown, and with which code it ends.
+//!
+//! ```text
+//! args ─> mod (runtime, signals) ─> one module per command ─> archive
+//!                                   context: store and keys; console: words, progress, data
+//! ```
+//!
+//! Architecture invariant: nothing here decides about data; only this module names clap and indicatif. JSON objects
+//! are listed in [`json`].
+
+mod args;
+mod backup;
+mod console;
+mod context;
+mod error;
+mod files;
+mod generate;
+mod human;
+mod init;
+#[doc = include_str!("json.md")]
+pub mod json {}
+mod key;
+mod list;
+mod prompt;
+mod restore;
+mod show;
+mod signals;
+mod stats;
+
+use crate::archive::{ArchiveError, Cancel};
+use crate::exit::Exit;
+use args::{Cli, Command, Global};
+use clap::Parser;
+use console::Console;
+use context::Context;
+use error::CliError;
+use prompt::Asking;
+use signals::Interrupt;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::EnvFilter;
+
+/// How long threads that are still busy may hold up the end: a file system call takes less, and one that reads from a
+/// silent pipe would hold it up for ever.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+/// Threads for blocking calls of the store: its uploads and its reads ahead.
+const STORE_THREADS: usize = 40;
+/// Threads that each source of a backup keeps for itself: reader, ingest, seal.
+const THREADS_PER_SOURCE: usize = 3;
+
+/// Runs what was typed.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, the rest to standard error; a closed pipe is nobody's problem.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { Exit::Done.code() });
+        }
+    };
+    let log = start_log(&cli.global);
+    let console = Arc::new(Console::new(cli.global.json, cli.global.quiet, cli.global.verbose, log));
+    let exit = run(cli, &console).unwrap_or_else(|error| {
+        console.finish_progress();
+        console.error(&error);
+        error.exit()
+    });
+    ExitCode::from(exit.code())
+}
+
+/// Logs to standard error with `-vv` or `HAH_VAULT_LOG`. At most our own modules say everything: those of others might
+/// print headers.
+fn start_log(global: &Global) -> bool {
+    let filter = match (std::env::var("HAH_VAULT_LOG"), global.verbose) {
+        (Ok(filter), _) if !filter.is_empty() => EnvFilter::builder().parse_lossy(filter),
+        (_, 0 | 1) => return false,
+        (_, 2) => EnvFilter::new("warn,hah_vault=debug"),
+        _ => EnvFilter::new("info,hah_vault=trace"),
+    };
+    let ansi = io::IsTerminal::is_terminal(&io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(ansi).init();
+    true
+}
+
+/// With a runtime around it, unless the command needs none.
+fn run(cli: Cli, console: &Arc<Console>) -> Result<Exit, CliError> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Completions { shell } => return generate::completions(shell, console),
+        Command::Man { out } => return generate::man(out, console),
+        _ => {}
+    }
+    let runtime = runtime(&command)?;
+    let (cancel, asking) = (Cancel::default(), Asking::default());
+    let context = Context::new(global, Arc::clone(console), cancel.clone(), asking.clone());
+    let result = runtime.block_on(async {
+        let interrupt = Interrupt::watch(cancel, asking).map_err(internal)?;
+        // Dropping the command's future removes its temporary files.
+        tokio::select! {
+            biased;
+            () = interrupt.happened() => Err(ArchiveError::Interrupted.into()),
+            result = dispatch(&context, command) => result,
+        }
+    });
+    console.finish_progress();
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    result
+}
+
+fn runtime(command: &Command) -> Result<Runtime, CliError> {
+    let sources = match command {
+        Command::Backup(backup) => backup.sources.len(),
+        _ => 1,
+    };
+    let threads = STORE_THREADS + THREADS_PER_SOURCE * sources;
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).max_blocking_threads(threads).enable_all().build().map_err(internal)
+}
+
+fn internal(error: io::Error) -> CliError {
+    ArchiveError::Internal(error.to_string()).into()
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Init(args) => init::run(context, args).await,
+        Command::Backup(args) => backup::run(context, args).await,
+        Command::List(args) => list::run(context, args).await,
+        Command::Show(args) => show::run(context, args).await,
+        Command::Restore(args) => restore::run(context, args).await,
+        Command::Key(args) => key::run(context, args).await,
+        Command::Stats => stats::run(context).await,
+        // Done before there was a runtime.
+        Command::Completions { .. } | Command::Man { .. } => Ok(Exit::Done),
+    }
+}

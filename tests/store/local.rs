@@ -7,6 +7,8 @@ use std::path::Path;
 use bytes::Bytes;
 use hah_vault::store::{LocalStore, Put, Store, StoreError, StoreOptions, open};
 
+use crate::support::small_disk::SmallDisk;
+
 fn store(dir: &Path) -> LocalStore {
     LocalStore::open(dir).expect("open")
 }
@@ -160,8 +162,8 @@ async fn a_folder_is_no_object_and_an_object_no_folder() {
 
 /// Run by the next test in a process of its own, to be killed.
 #[tokio::test]
-#[ignore = "the child of a_killed_writer_leaves_only_whole_objects"]
 async fn child_that_puts_for_ever() {
+    // Without it, this is no child.
     let Some(root) = std::env::var_os("HAH_VAULT_TEST_ROOT") else {
         return;
     };
@@ -182,7 +184,7 @@ async fn a_killed_writer_leaves_only_whole_objects() {
     let store = store(dir.path());
     for round in 0..3_u64 {
         let mut child = std::process::Command::new(std::env::current_exe().expect("own path"))
-            .args(["--exact", "store::local::child_that_puts_for_ever", "--ignored"])
+            .args(["--exact", "store::local::child_that_puts_for_ever"])
             .env("HAH_VAULT_TEST_ROOT", dir.path())
             .stdout(std::process::Stdio::null())
             .spawn()
@@ -201,26 +203,11 @@ async fn a_killed_writer_leaves_only_whole_objects() {
     put(&store, "packs/after").await.expect("put");
 }
 
-/// A mounted file system, unmounted when dropped.
-struct Mounted(std::path::PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg(&self.0).status();
-    }
-}
-
 #[tokio::test]
-#[ignore = "mounts a small tmpfs, for which it has to be root"]
 async fn a_full_disk_is_named_and_nothing_half_is_left() {
-    let dir = tempfile::tempdir().expect("temporary folder");
-    let mut mount = std::process::Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
-    let status = mount.arg(dir.path()).status().expect("mount");
-    assert!(status.success(), "mount needs root");
-    let _mounted = Mounted(dir.path().to_owned());
-
-    let store = store(dir.path());
+    let Some(disk) = SmallDisk::mount("1m") else { return };
+    let dir = disk.path();
+    let store = store(dir);
     let half = Bytes::from(vec![1; 600 << 10]);
     store.put_if_absent("packs/a", half.clone()).await.expect("put");
     let error = store.put_if_absent("packs/b", half.clone()).await.expect_err("full");

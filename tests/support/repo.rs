@@ -21,6 +21,11 @@ impl Monitor for Recorder {
 }
 
 impl Recorder {
+    /// All events so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.0.lock().unwrap().clone()
+    }
+
     /// The warnings so far.
     pub fn warnings(&self) -> Vec<String> {
         let text = |e: &Event| match e {
@@ -85,6 +90,11 @@ impl TestRepository {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         self.backup(source, file.path()).await
+    }
+
+    /// Names of all manifests.
+    pub async fn manifests(&self) -> Vec<ManifestName> {
+        self.repository.list_manifests(None).await.unwrap().into_iter().map(|listed| listed.name).collect()
     }
 
     /// Restores into memory.

@@ -164,6 +164,11 @@ impl S3Server {
         self.state.rules.lock().expect("lock").push(rule);
     }
 
+    /// No more faults.
+    pub fn heal(&self) {
+        self.state.rules.lock().expect("lock").clear();
+    }
+
     /// Slows all connections down, each way.
     pub fn throttle(&self, bytes_per_second: u64) {
         self.state.bytes_per_second.store(bytes_per_second, Relaxed);

@@ -1,4 +1,4 @@
-//! Map order put aside, exactly: `format/transform-notes.md`.
+//! Map order put aside, exactly: SPEC §7.
 //!
 //! Go writes maps in random order, so a record that did not change has other bytes in every snapshot. Here the entries
 //! of every map of a record are brought into ascending order of their keys, which changes no length, and the order in

@@ -1,4 +1,4 @@
-//! How the order of a map is told: `format/transform-notes.md`, section 5.
+//! How the order of a map is told: SPEC §7.5.
 
 use super::memory::{CYCLES_MAX, KeySet, Memory};
 use super::range_coder::{Coder, Probability};

@@ -1,6 +1,6 @@
 //! An adaptive binary range coder: the carry-propagating coder of LZMA, with 16-bit probabilities.
 //!
-//! The bytes are specified in `format/transform-notes.md`, section 3.
+//! The bytes are specified in SPEC §7.3.
 
 use std::convert::Infallible;
 use std::io::{self, BufRead};

@@ -264,7 +264,7 @@ fn field(record: &[u8], at: usize, width: u8) -> Result<(u32, usize), Unsuitable
     Ok((bytes.iter().fold(0, |value, &byte| value << 8 | u32::from(byte)), end_at))
 }
 
-/// Hash of the encoded key at `from..to`: `format/transform-notes.md`, section 4.
+/// Hash of the encoded key at `from..to`: SPEC §7.4.
 #[inline]
 fn key_hash(record: &[u8], from: usize, to: usize) -> u64 {
     let mut hash = (to - from) as u64;

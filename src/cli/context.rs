@@ -1,0 +1,279 @@
+//! What every command starts from: the store, and the keys that fit it.
+
+use super::args::{Addressing, Global};
+use super::console::Console;
+use super::error::{CliError, NEEDS_IDENTITY, NEEDS_WRITER, chain};
+use super::files::{self, IDENTITY_FILE, WRITER_KEY_FILE};
+use super::prompt::{Asking, TerminalPrompt};
+use crate::archive::repository::{check_repository, hinted_id, open_identity};
+use crate::archive::{ArchiveError, Cancel, Repository};
+use crate::keys::{Identities, KeyError, Keyring, RepositoryIdentity};
+use crate::store::{self, Store, StoreOptions, StoreUrl};
+use crate::world::{Machine, World};
+use hah_vault_format::RepositoryId;
+use hah_vault_format::text::WriterKey;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A run of the program.
+pub(super) struct Context {
+    pub global: Global,
+    pub console: Arc<Console>,
+    pub cancel: Cancel,
+    pub asking: Asking,
+    pub world: Arc<dyn World>,
+}
+
+/// What a command needs to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A writer key, or an identity to derive it from.
+    Writer,
+    /// An identity.
+    Reader,
+}
+
+/// A default key that was not used, in words for the hint.
+type Ignored = Vec<String>;
+
+impl Context {
+    pub(super) fn new(global: Global, console: Arc<Console>, cancel: Cancel, asking: Asking) -> Self {
+        Self { global, console, cancel, asking, world: Machine::shared() }
+    }
+
+    /// The store that `--repo` names.
+    pub(super) async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
+        let url = match self.global.repo.as_deref() {
+            Some(text) if !text.is_empty() => text.parse::<StoreUrl>()?,
+            _ => {
+                let none = || CliError::usage("no repository given, and no home folder", "pass --repo URL");
+                StoreUrl::Local { path: files::data_folder().ok_or_else(none)? }
+            }
+        };
+        let s3 = self.global.s3.clone();
+        let options = StoreOptions {
+            endpoint: s3.s3_endpoint,
+            region: s3.s3_region,
+            profile: s3.s3_profile,
+            virtual_host_style: s3.s3_addressing.map(|style| style == Addressing::Virtual),
+            ca_bundle: s3.s3_ca_bundle,
+            ..StoreOptions::default()
+        };
+        Ok(store::open(&url, &options).await?)
+    }
+
+    /// Opens the repository with the keys that fit it.
+    pub(super) async fn repository(&self, need: Need, what: &'static str) -> Result<Repository, CliError> {
+        let store = self.store().await?;
+        let keyring = self.keyring(&store, need, what).await?;
+        Ok(self.with_keyring(store, keyring))
+    }
+
+    pub(super) fn with_keyring(&self, store: Arc<dyn Store>, keyring: Keyring) -> Repository {
+        let monitor = self.console.clone();
+        Repository { store, keyring, world: Arc::clone(&self.world), monitor }
+    }
+
+    /// Keys in this order: what was given for this run, then the files in the configuration folder.
+    async fn keyring(&self, store: &Arc<dyn Store>, need: Need, what: &'static str) -> Result<Keyring, CliError> {
+        let id = hinted_id(store.as_ref()).await?;
+        let mut ignored = Ignored::new();
+        let given = self.given_writer_key()?;
+        if let Some(key) = &given {
+            check_repository(store.as_ref(), id, "writer key", key.repository)?;
+        }
+        let writer = match given {
+            Some(key) if need == Need::Writer => return Ok(Keyring { writer: key, identity: None }),
+            Some(key) => Some(key),
+            None => self.default_writer_key(id, &mut ignored),
+        };
+        let pinned = writer.as_ref().map(|key| key.repository);
+        if self.identity_given() {
+            return Keyring::from_identity(self.given_identity(store, pinned).await?).map_err(derive_error);
+        }
+        match writer {
+            Some(writer) if need == Need::Writer => Ok(Keyring { writer, identity: None }),
+            _ => match self.default_identities(id, &mut ignored)? {
+                Some(identities) => {
+                    let identity = open_identity(store.as_ref(), &identities, pinned, &self.copies()?).await?;
+                    Keyring::from_identity(identity).map_err(derive_error)
+                }
+                None => {
+                    let needs = if need == Need::Reader { NEEDS_IDENTITY } else { NEEDS_WRITER };
+                    Err(CliError::NoKey { what, needs, ignored })
+                }
+            },
+        }
+    }
+
+    /// Whether keys were given for this run: then none are made for it.
+    pub(super) fn keys_given(&self) -> bool {
+        self.writer_key_file().is_some() || variable("HAH_VAULT_WRITER_KEY").is_some() || !self.identities().is_empty()
+    }
+
+    fn writer_key_file(&self) -> Option<&PathBuf> {
+        self.global.writer_key_file.as_ref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    fn identities(&self) -> Vec<&PathBuf> {
+        self.global.identity.iter().filter(|path| !path.as_os_str().is_empty()).collect()
+    }
+
+    fn identity_given(&self) -> bool {
+        !self.identities().is_empty() || self.passphrase_given()
+    }
+
+    /// Whether a passphrase is meant to be used.
+    pub(super) fn passphrase_given(&self) -> bool {
+        self.global.passphrase || self.global.passphrase_file.is_some() || variable("HAH_VAULT_PASSPHRASE").is_some()
+    }
+
+    /// The passphrase from the file or the variable.
+    fn noted_passphrase(&self) -> Result<Option<Zeroizing<String>>, CliError> {
+        match &self.global.passphrase_file {
+            Some(path) => files::read_passphrase(path, &self.console).map(Some),
+            None if self.global.passphrase => Ok(None),
+            None => Ok(variable("HAH_VAULT_PASSPHRASE")),
+        }
+    }
+
+    /// The passphrase of this run: noted, or asked for; a new one is asked for twice.
+    pub(super) fn passphrase(&self, is_new: bool) -> Result<Zeroizing<String>, CliError> {
+        match self.noted_passphrase()? {
+            Some(passphrase) => Ok(passphrase),
+            None => self.ask_passphrase(is_new),
+        }
+    }
+
+    pub(super) fn ask_passphrase(&self, is_new: bool) -> Result<Zeroizing<String>, CliError> {
+        let none = || CliError::usage("no passphrase was given", "type it on a terminal, or pass it in a file");
+        let prompt = self.prompt(None);
+        if !is_new {
+            return prompt.secret("passphrase of the repository").ok_or_else(none);
+        }
+        let passphrase = prompt.secret("new passphrase").ok_or_else(none)?;
+        if prompt.secret("again").is_some_and(|again| *again == *passphrase) {
+            return Ok(passphrase);
+        }
+        Err(CliError::usage("the two passphrases differ", "try again"))
+    }
+
+    fn prompt(&self, given: Option<Zeroizing<String>>) -> TerminalPrompt {
+        TerminalPrompt::new(&self.console, &self.asking, given)
+    }
+
+    /// Asks what a recipient's plugin wants to know.
+    pub(super) fn recipient_prompt(&self) -> TerminalPrompt {
+        self.prompt(None)
+    }
+
+    fn given_writer_key(&self) -> Result<Option<WriterKey>, CliError> {
+        if let Some(path) = self.writer_key_file() {
+            let bytes = files::read_secret(path, &self.console)?;
+            return parse_writer_key(&bytes, &path.display().to_string()).map(Some);
+        }
+        let text = variable("HAH_VAULT_WRITER_KEY");
+        text.map(|text| parse_writer_key(text.as_bytes(), "HAH_VAULT_WRITER_KEY")).transpose()
+    }
+
+    /// `writer.key` in the configuration folder, if it is of this repository.
+    fn default_writer_key(&self, id: RepositoryId, ignored: &mut Ignored) -> Option<WriterKey> {
+        let path = files::config_folder()?.join(WRITER_KEY_FILE);
+        if !path.exists() {
+            return None;
+        }
+        let name = path.display().to_string();
+        let key = files::read_secret(&path, &self.console).and_then(|bytes| parse_writer_key(&bytes, &name));
+        match key {
+            Ok(key) if key.repository == id => Some(key),
+            Ok(key) => {
+                ignore(ignored, &name, key.repository, id);
+                None
+            }
+            Err(error) => {
+                self.console.warning(None, &format!("not used: {}", chain(&error)));
+                None
+            }
+        }
+    }
+
+    /// `identity.txt` in the configuration folder, unless it is pinned to another repository.
+    fn default_identities(&self, id: RepositoryId, ignored: &mut Ignored) -> Result<Option<Identities>, CliError> {
+        let Some(path) = files::config_folder().map(|f| f.join(IDENTITY_FILE)).filter(|p| p.exists()) else {
+            return Ok(None);
+        };
+        let identities = self.parse_identities(&path)?;
+        match identities.pin() {
+            Some(pin) if pin != id => {
+                ignore(ignored, &path.display().to_string(), pin, id);
+                Ok(None)
+            }
+            _ => Ok(Some(identities)),
+        }
+    }
+
+    fn parse_identities(&self, path: &Path) -> Result<Identities, CliError> {
+        let bytes = files::read_secret(path, &self.console)?;
+        let name = path.display().to_string();
+        // Cheap, and asked for only if the file is encrypted.
+        let prompt = self.prompt(self.noted_passphrase()?);
+        Identities::parse(&bytes, &name, &prompt).map_err(|source| match source {
+            named @ KeyError::Identity { .. } => CliError::Identity(named),
+            source => CliError::Key { name: name.clone(), source },
+        })
+    }
+
+    /// Tries the identity files in turn, and the passphrase last: it costs a second, and perhaps a question.
+    async fn given_identity(
+        &self,
+        store: &Arc<dyn Store>,
+        pinned: Option<RepositoryId>,
+    ) -> Result<RepositoryIdentity, CliError> {
+        let copies = self.copies()?;
+        let mut failed = None;
+        for path in self.identities() {
+            let identities = self.parse_identities(path)?;
+            match open_identity(store.as_ref(), &identities, pinned, &copies).await {
+                Ok(identity) => return Ok(identity),
+                // That a key is of another repository says more than that one does not fit.
+                Err(error @ ArchiveError::OtherRepository { .. }) => failed = Some(error),
+                Err(error @ ArchiveError::NoIdentity { .. }) => failed = failed.or(Some(error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if self.passphrase_given() {
+            let identities = Identities::from_passphrase(self.passphrase(false)?);
+            return Ok(open_identity(store.as_ref(), &identities, pinned, &copies).await?);
+        }
+        Err(failed.unwrap_or(ArchiveError::NeedsIdentity { what: "this" }).into())
+    }
+
+    /// The local copies of wrapped identities.
+    fn copies(&self) -> Result<Vec<Vec<u8>>, CliError> {
+        let read = |path: &PathBuf| Ok(files::read_secret(path, &self.console)?.to_vec());
+        self.global.key_file.iter().map(read).collect()
+    }
+}
+
+fn ignore(ignored: &mut Ignored, name: &str, found: RepositoryId, id: RepositoryId) {
+    tracing::debug!(name, %found, repository = %id, "a key of another repository is not used");
+    ignored.push(format!("{name} was not used: it belongs to repository {found}, not to {id}"));
+}
+
+fn derive_error(source: KeyError) -> CliError {
+    CliError::Key { name: "the repository identity".into(), source }
+}
+
+/// A variable with a secret; an empty one is as good as none.
+fn variable(name: &str) -> Option<Zeroizing<String>> {
+    std::env::var(name).ok().map(Zeroizing::new).filter(|text| !text.is_empty())
+}
+
+/// The one key line; comments may stand before it.
+fn parse_writer_key(bytes: &[u8], name: &str) -> Result<WriterKey, CliError> {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let key = line.unwrap_or_default().parse::<WriterKey>();
+    key.map_err(|e| CliError::Key { name: name.into(), source: e.into() })
+}

@@ -1,0 +1,8 @@
+//! The real binary, in an empty home, as a person would use it.
+
+mod happy;
+mod json;
+mod keys;
+mod refusals;
+mod sandbox;
+mod signals;

@@ -1,0 +1,101 @@
+//! `src/cli/json.md` against what is really printed.
+
+use super::sandbox::{Sandbox, fixture_path, spec};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+const DOCUMENT: &str = include_str!("../../src/cli/json.md");
+
+/// Each type's example and the names of its documented fields.
+fn documented() -> BTreeMap<String, (Value, BTreeSet<String>)> {
+    let mut types = BTreeMap::new();
+    for section in DOCUMENT.split("\n## ").skip(1) {
+        let name = section.lines().next().unwrap();
+        let example = section.lines().find(|l| l.starts_with('{')).unwrap();
+        let example: Value = serde_json::from_str(example).unwrap();
+        assert_eq!(example["type"], name);
+        let field = |line: &str| Some(line.strip_prefix("- `")?.split_once('`')?.0.to_owned());
+        types.insert(name.to_owned(), (example, section.lines().filter_map(field).collect()));
+    }
+    types
+}
+
+/// Same fields, and the same types of values wherever both have one.
+fn agree(example: &Value, real: &Value, at: &str) {
+    match (example, real) {
+        (Value::Object(example), Value::Object(real)) => {
+            let names = |o: &serde_json::Map<String, Value>| o.keys().cloned().collect::<BTreeSet<_>>();
+            assert_eq!(names(example), names(real), "{at}");
+            example.iter().for_each(|(name, value)| agree(value, &real[name], &format!("{at}.{name}")));
+        }
+        (Value::Array(example), Value::Array(real)) => {
+            for value in real {
+                agree(&example[0], value, &format!("{at}[]"));
+            }
+        }
+        (Value::Null, _) | (_, Value::Null) => {}
+        (example, real) => {
+            assert_eq!(std::mem::discriminant(example), std::mem::discriminant(real), "{at}: {real}");
+        }
+    }
+}
+
+fn real_objects() -> Vec<Value> {
+    let sandbox = Sandbox::new();
+    let mut objects = Vec::new();
+    let mut take = |args: &[&str]| {
+        let ran = sandbox.run(args.iter().chain(&["--json"]));
+        let lines = |text: &str| text.lines().map(|l| serde_json::from_str(l).expect(l)).collect::<Vec<Value>>();
+        objects.extend(lines(&ran.text()));
+        objects.extend(lines(&ran.stderr));
+    };
+    take(&["list"]);
+    take(&["init"]);
+    take(&["backup", &spec("vault", &fixture_path("vault-00.snap")), "consul=nowhere"]);
+    take(&["list"]);
+    take(&["stats"]);
+    take(&["backup", &spec("consul", &fixture_path("consul-00.snap"))]);
+    take(&["show", "consul@latest"]);
+    take(&["restore", "vault@latest"]);
+    let phrase = sandbox.file("phrase", "x");
+    take(&["key", "add", "--label", "bob", "--new-passphrase-file", phrase.to_str().unwrap()]);
+    take(&["key", "list"]);
+    take(&["key", "remove", "bob"]);
+    take(&["key", "export"]);
+    take(&["key", "writer", "--source", "vault"]);
+    let manifests = sandbox.repo("manifests/consul");
+    for entry in fs::read_dir(manifests).unwrap() {
+        fs::write(entry.unwrap().path(), "garbage").unwrap();
+    }
+    take(&["list"]);
+    objects
+}
+
+#[test]
+fn the_document_agrees_with_every_object() {
+    let documented = documented();
+    for (name, (example, fields)) in &documented {
+        let mut names: BTreeSet<String> = example.as_object().unwrap().keys().cloned().collect();
+        names.remove("type");
+        assert_eq!(&names, fields, "{name}");
+    }
+    let mut seen = BTreeSet::new();
+    for object in real_objects() {
+        let name = object["type"].as_str().unwrap().to_owned();
+        let (example, _) = documented.get(&name).unwrap_or_else(|| panic!("{name} is not documented"));
+        agree(example, &object, &name);
+        seen.insert(name);
+    }
+    let all: BTreeSet<String> = documented.into_keys().collect();
+    assert_eq!(seen, all);
+}
+
+#[test]
+fn a_restore_to_standard_output_tells_of_itself_on_standard_error() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.backup("vault", "vault-00.snap");
+    let ran = sandbox.run(["restore", "vault@latest", "-o", "-", "--json"]).ok();
+    let object: Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!((&object["type"], &object["path"]), (&"restore".into(), &Value::Null));
+}

@@ -1,0 +1,120 @@
+//! ctrl-C, SIGTERM and closed pipes.
+
+use super::sandbox::{Ran, Sandbox, files, fixture_path, spec};
+use crate::support::s3_server::{ACCESS_KEY_ID, Fault, S3Server, SECRET_ACCESS_KEY};
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn signal(child: &Child, name: &str) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+}
+
+fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !happened() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn spawn(mut command: Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn an_interrupted_backup_leaves_no_manifest_and_no_temporary_file() {
+    for name in ["-INT", "-TERM"] {
+        let sandbox = Sandbox::with_repository();
+        let mut child = spawn(sandbox.command(["backup", "--raw", "big=-"]));
+        let mut pipe = child.stdin.take().unwrap();
+        // More than a pipe holds: when it is written, the backup is running. The pipe stays open.
+        let mut noise = vec![0; 20 << 20];
+        getrandom::fill(&mut noise).unwrap();
+        pipe.write_all(&noise).unwrap();
+        signal(&child, name);
+        let started = Instant::now();
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert!(started.elapsed() < Duration::from_secs(20));
+        ran.refused(130, "interrupted", "");
+        drop(pipe);
+        assert!(files(&sandbox.repo("manifests")).is_empty());
+        assert!(files(&sandbox.repo("tmp")).is_empty() && files(&sandbox.tmp()).is_empty());
+        assert_eq!(sandbox.run(["list"]).ok().text(), "");
+    }
+}
+
+#[test]
+fn an_interrupted_restore_leaves_no_part_of_a_file() {
+    let server = S3Server::start();
+    let sandbox = Sandbox::new();
+    let endpoint = server.endpoint();
+    let env = [
+        ("HAH_VAULT_REPO", "s3://bucket/prefix"),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    let s3 = ["--s3-endpoint", &endpoint];
+    let backup = spec("nomad", &fixture_path("nomad-00.snap"));
+    sandbox.run_with_env(["backup", "--init", &backup].iter().chain(&s3), &env).ok();
+    // The pack would take minutes.
+    server.throttle(500);
+    let mut command = sandbox.command(["restore", "nomad@latest", "-o", "out"].iter().chain(&s3));
+    command.envs(env);
+    let child = spawn(command);
+    until("a part of the file", || !files(&sandbox.work()).is_empty());
+    signal(&child, "-INT");
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    ran.refused(130, "interrupted", "");
+    assert!(files(&sandbox.work()).is_empty() && files(&sandbox.tmp()).is_empty());
+    server.throttle(0);
+    let logged = ["restore", "nomad@latest", "-o", "logged", "-vvv"];
+    let mut trace = env.to_vec();
+    trace.push(("HAH_VAULT_LOG", "trace"));
+    let ran = sandbox.run_with_env(logged.iter().chain(&s3), &trace).ok();
+    assert!(!ran.stderr.contains(SECRET_ACCESS_KEY) && !ran.stderr.contains("AGE-SECRET-KEY"));
+    sandbox.run_with_env(["restore", "nomad@latest", "-o", "out"].iter().chain(&s3), &env).ok();
+}
+
+#[test]
+fn an_interrupted_init_leaves_no_keys() {
+    let server = S3Server::start();
+    let sandbox = Sandbox::new();
+    server.fault(http::Method::PUT, 100, Fault::Hang);
+    let mut command = sandbox.command(["--repo", "s3://bucket/prefix", "--s3-endpoint", &server.endpoint(), "init"]);
+    command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID).env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY);
+    let child = spawn(command);
+    until("the keys", || files(&sandbox.config("")).len() == 3);
+    signal(&child, "-TERM");
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    ran.refused(130, "interrupted", "");
+    assert!(files(&sandbox.config("")).is_empty());
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let sandbox = Sandbox::with_repository();
+    let mut child = spawn(sandbox.command(["backup", "--raw", "big=-"]));
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(&vec![7; 1 << 20]).unwrap();
+    signal(&child, "-INT");
+    // The first one waits for the thread that reads the silent pipe, within bounds.
+    signal(&child, "-TERM");
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+}
+
+#[test]
+fn a_closed_pipe_is_an_error_for_a_restore_and_fine_for_a_list() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.backup("vault", "vault-00.snap");
+    let closed = |args: &[&str]| {
+        let mut child = spawn(sandbox.command(args));
+        drop(child.stdout.take());
+        Ran::from(child.wait_with_output().unwrap())
+    };
+    closed(&["restore", "vault@latest", "-o", "-"]).refused(1, "cannot write the restored snapshot: Broken pipe", "");
+    closed(&["key", "export"]).refused(1, "cannot write to standard output: Broken pipe", "");
+    closed(&["list"]).ok();
+}
