@@ -108,7 +108,7 @@ impl<'r> Request<'r> {
     }
 }
 
-/// Waits until a server of Consul or Nomad has had a leader for a while, with the index standing or growing.
+/// Waits until a server of Consul or Nomad has had a leader for a while. Their restore is applied before they answer.
 pub(super) async fn settle_raft<F: Future<Output = Result<(String, Option<u64>), SourceError>>>(
     endpoint: &Endpoint,
     limit: Duration,
