@@ -3,6 +3,7 @@
 //! ```text
 //! cli (the binary's face) ──> archive ──> pipeline   bytes <-> sealed objects; synchronous, CPU only
 //!                                    ├──> snapshot   what a Raft snapshot is
+//!                                    ├──> source     Vault, Consul, Nomad: snapshots from them and back
 //!                                    ├──> store      where objects lie
 //!                                    ├──> keys       who may read and write
 //!                                    └──> world      clock and random numbers
@@ -18,5 +19,6 @@ pub mod exit;
 pub mod keys;
 pub mod pipeline;
 pub mod snapshot;
+pub mod source;
 pub mod store;
 pub mod world;

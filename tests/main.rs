@@ -12,6 +12,7 @@ mod records;
 mod roundtrip;
 mod second_reader;
 mod shapes;
+mod source;
 mod store;
 mod support;
 mod unwrap;

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Installs what the tests run beside the product: the real `age` and `zstd` commands, ssh-keygen, Python 3.
+# Installs what the tests run beside the product: the real `age` and `zstd` commands, ssh-keygen, Python 3, and a real Consul.
 # Does nothing where they are already there. Debian and its relatives; elsewhere it names what is missing.
 set -euo pipefail
+
+"$(dirname "$0")/setup_consul.sh"
 
 missing=()
 for pair in age:age zstd:zstd ssh-keygen:openssh-client python3:python3; do

@@ -8,6 +8,7 @@
 use super::parent::{Before, Reusable, chain, millis};
 use super::repository::{Repository, unix_time};
 use super::reuse::{HORIZON_DEFAULT, Policy, length_agrees};
+use super::service;
 use super::upload::{Upload, UploadQueue, Uploaded, Uploader, put};
 use super::{ArchiveError, COMMIT_LIMIT, Cancel, Event, STORE_CLOCK_TOLERANCE};
 use crate::keys::SourceKeyring;
@@ -15,8 +16,11 @@ use crate::pipeline::ingest::{Ingest, IngestError, IngestOptions, Ingested};
 use crate::pipeline::packer::NewPack;
 use crate::pipeline::seal::{self, Compression};
 use crate::pipeline::unwrap::{Expect, GzipEncoder, Unwrap, UnwrapError, Wrapping};
+use crate::source::{Service, Stopper};
 use crate::store::StoreTime;
-use hah_vault_format::manifest::{Chunker, Counts, Extent, Kind, Original, PackRef, RaftMeta, Transform, Wrapper};
+use hah_vault_format::manifest::{
+    Chunker, Counts, Extent, Kind, ManifestLabel, Original, PackRef, RaftMeta, Transform, Wrapper,
+};
 use hah_vault_format::{Index, Manifest, ManifestName, ObjectId, SourceName, UnixTime};
 use std::fs::File;
 use std::io::Read;
@@ -33,13 +37,29 @@ const PIECES_WAITING_MAX: usize = 4;
 const CANCEL_LOOKS_EVERY: Duration = Duration::from_millis(200);
 
 /// Where a source's bytes come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Input {
     /// A file.
     File(PathBuf),
     /// Standard input.
     Stdin,
+    /// A server.
+    Service(Arc<dyn Service>),
 }
+
+impl PartialEq for Input {
+    /// Two servers are the same only if they are one object.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(other)) => one == other,
+            (Self::Stdin, Self::Stdin) => true,
+            (Self::Service(one), Self::Service(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Input {}
 
 /// One source of a run.
 #[derive(Debug, Clone)]
@@ -61,11 +81,26 @@ pub struct BackupOptions {
     pub horizon: Duration,
     /// Compression of packs.
     pub compression: Compression,
+    /// How long to wait before a server's snapshot is taken again after a passing failure; as often as there are
+    /// entries.
+    pub service_retry_delays: Vec<Duration>,
+    /// A server's snapshot that has less than this many percent of its parent's bytes is warned of; 0 for never.
+    pub shrink_warn_below_percent: u8,
 }
+
+/// Waits before a snapshot is taken again: 1, 2 and 4 s.
+const SERVICE_RETRY_DELAYS_S: [u64; 3] = [1, 2, 4];
 
 impl Default for BackupOptions {
     fn default() -> Self {
-        Self { fresh: false, raw: false, horizon: HORIZON_DEFAULT, compression: Compression::Auto }
+        Self {
+            fresh: false,
+            raw: false,
+            horizon: HORIZON_DEFAULT,
+            compression: Compression::Auto,
+            service_retry_delays: SERVICE_RETRY_DELAYS_S.map(Duration::from_secs).to_vec(),
+            shrink_warn_below_percent: 50,
+        }
     }
 }
 
@@ -164,6 +199,10 @@ struct Piped {
     ingested: Ingested,
     wrapping: Wrapping,
     sealed: Vec<Sealed>,
+    labels: Vec<ManifestLabel>,
+    /// Packs of the parent, as numbered in the pipeline.
+    reused: Vec<PackRef>,
+    packs_given_up: usize,
 }
 
 impl Run<'_> {
@@ -171,17 +210,15 @@ impl Run<'_> {
         let started = Instant::now();
         let keys = Arc::new(self.repository.source_keys(&source.name)?);
         let parent = self.repository.find_parent(&keys, self.before.time).await?;
-        let reusable = match &parent {
-            Some(parent) => self.repository.load_reusable(parent, self.before, &self.policy(&keys), &keys).await,
-            None => Reusable::default(),
-        };
-        let packs_given_up = parent.as_ref().map_or(0, |p| p.packs.len() - reusable.packs.len());
         let time = unix_time(self.before.time)?;
-        let reused = reusable.packs.clone();
-        let piped = self.pipe(&source, parent.as_ref(), reusable, time, &keys).await?;
+        let piped = self.pipe_until_whole(&source, parent.as_ref(), time, &keys).await?;
         self.cancel.check()?;
+        let packs_given_up = piped.packs_given_up;
         let name = ManifestName { source: source.name, time, suffix: self.repository.world.random_u32() };
-        let (draft, uploads) = self.draft(name, parent, &reused, piped);
+        let (draft, uploads) = self.draft(name, parent.as_ref(), piped);
+        if let Input::Service(_) = source.input {
+            service::compare(self.repository.monitor.as_ref(), &draft, parent.as_ref(), self.options);
+        }
         for uploaded in uploads {
             self.wait(uploaded).await?;
         }
@@ -204,17 +241,57 @@ impl Run<'_> {
         Policy { fresh, horizon, key_generation: keys.generation, compact: self.compact }
     }
 
+    /// Pipes a source; a server's snapshot again from its beginning after a passing failure. What the failed tries
+    /// stored is named by no manifest.
+    async fn pipe_until_whole(
+        &self,
+        source: &SourceSpec,
+        parent: Option<&Manifest>,
+        created: UnixTime,
+        keys: &Arc<SourceKeyring>,
+    ) -> Result<Piped, ArchiveError> {
+        let mut delays = self.options.service_retry_delays.iter();
+        loop {
+            let error = match self.pipe(source, parent, created, keys).await {
+                Ok(piped) => return Ok(piped),
+                Err(_) if self.cancel.is_cancelled() => return Err(ArchiveError::Interrupted),
+                Err(error) => error,
+            };
+            let again = matches!(source.input, Input::Service(_)) && service::is_transient(&error);
+            let Some(delay) = delays.next().filter(|_| again) else { return Err(error) };
+            let text = format!("taking the snapshot again in {} s: {}", delay.as_secs_f32(), chain(&error));
+            self.repository.monitor.warn(Some(&source.name), text);
+            service::pause(*delay, self.cancel).await?;
+        }
+    }
+
+    async fn open(&self, source: &SourceSpec) -> Result<Opened, ArchiveError> {
+        let Input::Service(server) = &source.input else { return open_input(source) };
+        let snapshot = service::open(&source.name, server.as_ref(), self.cancel).await?;
+        for text in snapshot.warnings {
+            self.repository.monitor.warn(Some(&source.name), text);
+        }
+        let labels = service::labels(&snapshot.facts);
+        let stopper = Some(snapshot.body.stopper());
+        Ok(Opened { input: Box::new(snapshot.body), len_hint_bytes: None, labels, stopper })
+    }
+
     /// Runs the three threads of a source and waits for them.
     async fn pipe(
         &self,
         source: &SourceSpec,
         parent: Option<&Manifest>,
-        reusable: Reusable,
         created: UnixTime,
         keys: &Arc<SourceKeyring>,
     ) -> Result<Piped, ArchiveError> {
-        let (input, len_hint_bytes) = open_input(source)?;
-        let expect = expect(&source.name, parent, self.options.raw);
+        let reusable = match parent {
+            Some(parent) => self.repository.load_reusable(parent, self.before, &self.policy(keys), keys).await,
+            None => Reusable::default(),
+        };
+        let packs_given_up = parent.map_or(0, |p| p.packs.len() - reusable.packs.len());
+        let reused = reusable.packs.clone();
+        let Opened { input, len_hint_bytes, labels, stopper } = self.open(source).await?;
+        let expect = expect(source, parent, self.options.raw);
         let reader =
             Reader { name: source.name.clone(), repository: self.repository.clone(), cancel: self.cancel.clone() };
         let (piece_tx, piece_rx) = sync_channel(PIECES_WAITING_MAX);
@@ -236,28 +313,24 @@ impl Run<'_> {
             queue: self.queue.clone(),
         };
         let sealing = tokio::task::spawn_blocking(move || sealer.run(&pack_rx));
-        let (read, ingested, sealed) = tokio::join!(reading, ingesting, sealing);
+        let (read, ingested, sealed) = tokio::select! {
+            ended = async { tokio::join!(reading, ingesting, sealing) } => ended,
+            never = service::stop_when_cancelled(stopper, self.cancel) => match never {},
+        };
         let joined = |e: tokio::task::JoinError| ArchiveError::Internal(e.to_string());
         // The cause before its consequences: a stage whose neighbour is gone only says that it stopped.
         let (read, ingested, sealed) = (read.map_err(joined)?, ingested.map_err(joined)?, sealed.map_err(joined)?);
         let sealed = sealed?;
         match (read, ingested) {
-            (Ok(wrapping), Ok(ingested)) => Ok(Piped { ingested, wrapping, sealed }),
+            (Ok(wrapping), Ok(ingested)) => Ok(Piped { ingested, wrapping, sealed, labels, reused, packs_given_up }),
             (Err(Stage::Error(error)), _) | (_, Err(Stage::Error(error))) => Err(error),
             _ => Err(ArchiveError::Internal("a stage stopped without a cause".into())),
         }
     }
 
     /// The manifest, and the uploads that it has to wait for.
-    fn draft(
-        &self,
-        name: ManifestName,
-        parent: Option<Manifest>,
-        reused: &[PackRef],
-        piped: Piped,
-    ) -> (Manifest, Vec<Uploaded>) {
-        let Piped { ingested, wrapping, sealed } = piped;
-        let mut packs: Vec<PackRef> = reused.to_vec();
+    fn draft(&self, name: ManifestName, parent: Option<&Manifest>, piped: Piped) -> (Manifest, Vec<Uploaded>) {
+        let Piped { ingested, wrapping, sealed, labels, reused: mut packs, .. } = piped;
         let mut stored_bytes = 0;
         let mut uploads = Vec::with_capacity(sealed.len());
         for sealed in sealed {
@@ -279,14 +352,14 @@ impl Run<'_> {
             kind: ingested.kind,
             host: shortened(self.repository.world.host()),
             tool: concat!("hah-vault ", env!("CARGO_PKG_VERSION")).into(),
-            parent: parent.map(|p| p.name),
+            parent: parent.map(|p| p.name.clone()),
             raft: ingested.summary.map(|s| RaftMeta {
                 index: s.raft.index,
                 term: s.raft.term,
                 version: s.raft.version,
                 id: shortened(s.raft.id),
             }),
-            labels: Vec::new(),
+            labels,
             original: original(&wrapping),
             stream: ingested.stream,
             transform,
@@ -399,9 +472,10 @@ fn original(wrapping: &Wrapping) -> Original {
 
 /// A source with a service's name, or whose last backup was a snapshot, must give a snapshot again: a cut or broken
 /// one must not pass for some other file.
-fn expect(name: &SourceName, parent: Option<&Manifest>, raw: bool) -> Expect {
-    let service = matches!(name.as_str(), "vault" | "consul" | "nomad");
+fn expect(source: &SourceSpec, parent: Option<&Manifest>, raw: bool) -> Expect {
+    let service = matches!(source.name.as_str(), "vault" | "consul" | "nomad");
     match parent {
+        _ if matches!(source.input, Input::Service(_)) => Expect::Snapshot,
         _ if raw => Expect::Raw,
         _ if service => Expect::Snapshot,
         Some(parent) if parent.kind != Kind::Other => Expect::Snapshot,
@@ -409,9 +483,18 @@ fn expect(name: &SourceName, parent: Option<&Manifest>, raw: bool) -> Expect {
     }
 }
 
-fn open_input(source: &SourceSpec) -> Result<(Box<dyn Read + Send>, Option<u64>), ArchiveError> {
+/// An input, ready to be read by a thread.
+struct Opened {
+    input: Box<dyn Read + Send>,
+    len_hint_bytes: Option<u64>,
+    labels: Vec<ManifestLabel>,
+    stopper: Option<Stopper>,
+}
+
+fn open_input(source: &SourceSpec) -> Result<Opened, ArchiveError> {
+    let opened = |input, len_hint_bytes| Opened { input, len_hint_bytes, labels: Vec::new(), stopper: None };
     match &source.input {
-        Input::Stdin => Ok((Box::new(std::io::stdin()), None)),
+        Input::Stdin => Ok(opened(Box::new(std::io::stdin()), None)),
         Input::File(path) => {
             let failed = |error| ArchiveError::Open { name: source.name.clone(), path: path.clone(), source: error };
             let file = File::open(path).map_err(failed)?;
@@ -419,8 +502,10 @@ fn open_input(source: &SourceSpec) -> Result<(Box<dyn Read + Send>, Option<u64>)
             if metadata.is_dir() {
                 return Err(failed(std::io::ErrorKind::IsADirectory.into()));
             }
-            Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
+            Ok(opened(Box::new(file), metadata.is_file().then_some(metadata.len())))
         }
+        // Opened before, by async code.
+        Input::Service(_) => Err(ArchiveError::Internal("a server is not opened like a file".into())),
     }
 }
 
@@ -453,7 +538,7 @@ struct Reader {
 
 impl Reader {
     fn read(&self, input: Box<dyn Read + Send>, expect: Expect, pieces: &SyncSender<Piece>) -> Result<Wrapping, Stage> {
-        let failed = |source: UnwrapError| ArchiveError::Unwrap { name: self.name.clone(), source };
+        let failed = |source: UnwrapError| service::read_failed(&self.name, source);
         let mut unwrap = Unwrap::open(input, expect).map_err(failed)?;
         let send = |piece| pieces.send(piece).map_err(|_| Stage::Stopped);
         send(Piece::Begin { is_snapshot: unwrap.is_snapshot() })?;

@@ -6,6 +6,7 @@ use crate::pipeline::normalise::NotesError;
 use crate::pipeline::seal::SealError;
 use crate::pipeline::unwrap::UnwrapError;
 use crate::snapshot::tar::TarError;
+use crate::source::SourceError;
 use crate::store::StoreError;
 use hah_vault_format::{FormatError, ManifestName, ObjectId, RepositoryId, SourceName};
 use std::io;
@@ -114,6 +115,30 @@ pub enum ArchiveError {
         key: String,
         /// Why.
         source: KeyError,
+    },
+    /// A server did not give its snapshot.
+    #[error("{name}: not backed up")]
+    Service {
+        /// The source.
+        name: SourceName,
+        /// Why.
+        source: Box<SourceError>,
+    },
+    /// A server did not take a snapshot back.
+    #[error("{name}: not restored")]
+    Target {
+        /// The manifest.
+        name: ManifestName,
+        /// Why.
+        source: Box<SourceError>,
+    },
+    /// A snapshot that does not go into the target.
+    #[error("{name}: not restored: {reason}")]
+    Unfit {
+        /// The manifest.
+        name: ManifestName,
+        /// Why.
+        reason: String,
     },
     /// What the source gave is not a sound snapshot.
     #[error("{name}: not backed up")]
@@ -276,6 +301,7 @@ impl ArchiveError {
             Self::Pack { .. } => {
                 Some("`list` shows other snapshots; the next backup stores what is still current again".into())
             }
+            Self::Service { source, .. } | Self::Target { source, .. } => source.hint(),
             Self::Unwrap { source, .. } => source.hint().map(Into::into),
             Self::Tar { .. } => Some("the snapshot is cut or damaged: take it again".into()),
             Self::TooLate { .. } => {

@@ -10,8 +10,10 @@ pub mod monitor;
 mod parent;
 pub mod repository;
 pub mod restore;
+pub mod restore_service;
 pub mod reuse;
 mod scratch;
+mod service;
 pub mod stats;
 mod upload;
 

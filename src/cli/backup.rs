@@ -26,8 +26,13 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
         return Err(CliError::usage("standard input is a terminal", "pipe a snapshot into it, or write NAME=PATH"));
     }
     let repository = open(context, args.init).await?;
-    let options =
-        BackupOptions { fresh: args.fresh, raw: args.raw, horizon: args.horizon, compression: args.compression.into() };
+    let options = BackupOptions {
+        fresh: args.fresh,
+        raw: args.raw,
+        horizon: args.horizon,
+        compression: args.compression.into(),
+        ..BackupOptions::default()
+    };
     let outcomes = backup(&repository, sources, &options, &context.cancel).await?;
     context.console.finish_progress();
     let total = outcomes.len();

@@ -1,11 +1,15 @@
 //! What several tests need, and stand-ins for the servers and stores that hah-vault talks to.
 
+pub mod consul_server;
 pub mod fault_store;
 pub mod fuzz_targets;
 pub mod hooked_store;
 pub mod msgpack;
+pub mod nomad_server;
 pub mod repo;
 pub mod s3_server;
+pub mod service_server;
 pub mod small_disk;
 pub mod state;
 pub mod tools;
+pub mod vault_server;

@@ -1,0 +1,292 @@
+//! Consul: any agent hands the request on to the leader.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Method;
+use serde::Deserialize;
+
+use super::address::Address;
+use super::catalog::{self, Query, token_header};
+use super::error::Operation;
+use super::http::{Answer, Endpoint, Http, Request, escaped, with_query};
+use super::restore::{Preflight, Settled, Target, settle_raft};
+use super::secret::Secret;
+use super::settings::ConsulSettings;
+use super::upload::{self, BodyWriter, Restoring};
+use super::{Body, Service, ServiceKind, Snapshot, SourceError};
+
+const PATH: &str = "/v1/snapshot";
+
+/// A Consul cluster.
+#[derive(Debug)]
+pub struct Consul {
+    http: Http,
+    settings: ConsulSettings,
+}
+
+/// What is of use in `/v1/agent/self`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct AgentSelf {
+    pub(super) config: AgentConfig,
+    #[serde(default)]
+    stats: Stats,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct AgentConfig {
+    pub(super) datacenter: Option<String>,
+    pub(super) version: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct Stats {
+    raft: Option<Raft>,
+}
+
+#[derive(Deserialize)]
+struct Raft {
+    applied_index: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Instance {
+    node: InstanceNode,
+    service: InstanceService,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InstanceNode {
+    address: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InstanceService {
+    address: String,
+    port: u16,
+}
+
+impl Consul {
+    /// Checks the settings; connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`SourceError::Setting`], [`SourceError::File`].
+    pub fn new(settings: ConsulSettings, warn: &mut dyn FnMut(String)) -> Result<Self, SourceError> {
+        let http = Http::new(ServiceKind::Consul, settings.reach.clone(), warn)?;
+        Ok(Self { http, settings })
+    }
+
+    fn token(&self) -> Result<Vec<(&'static str, Secret)>, SourceError> {
+        Ok(token_header("x-consul-token", self.settings.token.read(ServiceKind::Consul)?))
+    }
+
+    /// The first address at which `ask` succeeds.
+    async fn first<T, F: Future<Output = Result<T, SourceError>>>(
+        &self,
+        ask: impl Fn(Endpoint) -> F,
+    ) -> Result<T, SourceError> {
+        first(&self.http, catalog::known(&self.http)?, ask).await
+    }
+
+    /// The addresses of the passing instances of a service.
+    ///
+    /// # Errors
+    /// [`SourceError::NothingListed`] if there are none, or if the token may not see them.
+    pub async fn instances(&self, query: &Query) -> Result<Vec<Address>, SourceError> {
+        let settings = &self.settings;
+        let mut pairs = vec![("passing", "true")];
+        pairs.extend(query.tags.iter().map(|tag| ("tag", tag.as_str())));
+        let datacenter = query.datacenter.as_ref().or(settings.datacenter.as_ref());
+        for (key, value) in
+            [("dc", datacenter), ("ns", settings.namespace.as_ref()), ("partition", settings.partition.as_ref())]
+        {
+            pairs.extend(value.map(|value| (key, value.as_str())));
+        }
+        let path = with_query(&format!("/v1/health/service/{}", escaped(&query.service)), &pairs);
+        let token = self.token()?;
+        self.first(|endpoint| {
+            let (path, token) = (&path, &token);
+            async move {
+                let mut request = Request::look(path, token, &endpoint.patience);
+                request.operation = Operation::Catalog;
+                let answer = endpoint.send(&request).await?;
+                if !answer.is_success() {
+                    return Err(answer.refused().await);
+                }
+                listed(answer, query).await
+            }
+        })
+        .await
+    }
+
+    async fn snapshot_at(&self, endpoint: Endpoint) -> Result<Snapshot, SourceError> {
+        let mut facts = vec![("address", endpoint.address.to_string())];
+        let token = self.token()?;
+        // A token that may take snapshots need not be allowed to look at the agent.
+        match endpoint.look::<AgentSelf>("/v1/agent/self", &token).await {
+            Ok(agent) => {
+                facts.extend(agent.config.version.map(|version| ("server-version", version)));
+                facts.extend(agent.config.datacenter.map(|name| ("cluster-name", name)));
+            }
+            Err(error @ SourceError::Connect { .. }) => return Err(error),
+            Err(_) => {}
+        }
+        let answer = self.ask(&endpoint).await?;
+        let mut warnings = Vec::new();
+        note_headers(&answer, &mut facts, &mut warnings);
+        let body = Body::open(answer, false, &mut warnings).await?;
+        Ok(Snapshot { body, facts, warnings })
+    }
+
+    /// Asks for the snapshot, again for a while if the token is fresh.
+    async fn ask(&self, endpoint: &Endpoint) -> Result<Answer, SourceError> {
+        let mut pairs = Vec::new();
+        pairs.extend(self.settings.datacenter.as_ref().map(|name| ("dc", name.as_str())));
+        pairs.extend(self.settings.stale.then_some(("stale", "")));
+        let path = with_query(PATH, &pairs);
+        let mut retries = self.settings.fresh_token.retries;
+        loop {
+            let token = self.token()?;
+            let answer = endpoint.send(&snapshot_request(&path, &token, endpoint)).await?;
+            if answer.is_success() {
+                return Ok(answer);
+            }
+            let error = answer.refused().await;
+            if retries == 0 || !error.is_unknown_token() {
+                return Err(error);
+            }
+            retries -= 1;
+            tokio::time::sleep(self.settings.fresh_token.delay).await;
+        }
+    }
+
+    async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {
+        let leader: String = endpoint.look("/v1/status/leader", &[]).await?;
+        let agent = endpoint.look::<AgentSelf>("/v1/agent/self", &self.token()?).await;
+        Ok((agent.ok(), leader))
+    }
+}
+
+/// A GET of a snapshot.
+pub(super) fn snapshot_request<'r>(
+    path: &'r str,
+    headers: &'r [(&'static str, Secret)],
+    endpoint: &Endpoint,
+) -> Request<'r> {
+    let (limit, phase) = (endpoint.patience.first_byte, "before the snapshot's first byte");
+    Request { operation: Operation::Snapshot, method: Method::GET, path, headers, limit, phase }
+}
+
+/// The first address at which `ask` succeeds; an error that is not the node's own ends the search.
+pub(super) async fn first<T, F: Future<Output = Result<T, SourceError>>>(
+    http: &Http,
+    addresses: Vec<Address>,
+    ask: impl Fn(Endpoint) -> F,
+) -> Result<T, SourceError> {
+    let mut errors = Vec::new();
+    for address in addresses {
+        match ask(http.endpoint(&address)?).await {
+            Ok(found) => return Ok(found),
+            Err(error) => {
+                let is_last = !error.is_of_this_node();
+                errors.push(error);
+                if is_last {
+                    break;
+                }
+            }
+        }
+    }
+    Err(SourceError::join(http.service, errors))
+}
+
+async fn listed(answer: Answer, query: &Query) -> Result<Vec<Address>, SourceError> {
+    let address = answer.address();
+    let instances: Vec<Instance> = answer.json().await?;
+    let mut found = Vec::new();
+    for instance in instances {
+        let host = Some(instance.service.address).filter(|host| !host.is_empty()).unwrap_or(instance.node.address);
+        if let Ok(one) = Address::of(query.https, &host, instance.service.port)
+            && !found.contains(&one)
+        {
+            found.push(one);
+        }
+    }
+    match found.is_empty() {
+        true => Err(SourceError::NothingListed { address, query: query.to_string() }),
+        false => Ok(found),
+    }
+}
+
+fn note_headers(answer: &Answer, facts: &mut Vec<(&'static str, String)>, warnings: &mut Vec<String>) {
+    let number = |name| answer.header(name).and_then(|text| text.parse::<u64>().ok());
+    facts.extend(number("x-consul-index").map(|index| ("raft-index-header", index.to_string())));
+    if answer.header("x-consul-knownleader") == Some("false") {
+        warnings.push(format!("Consul at {} knows no leader: the snapshot may be behind", answer.address()));
+    }
+    if let Some(behind_ms) = number("x-consul-lastcontact").filter(|ms| *ms > 0) {
+        facts.push(("last-contact-ms", behind_ms.to_string()));
+    }
+}
+
+impl AgentSelf {
+    fn index(&self) -> Option<u64> {
+        self.stats.raft.as_ref()?.applied_index.as_ref()?.parse().ok()
+    }
+}
+
+#[async_trait]
+impl Service for Consul {
+    fn kind(&self) -> ServiceKind {
+        ServiceKind::Consul
+    }
+
+    async fn open_snapshot(&self) -> Result<Snapshot, SourceError> {
+        self.first(|endpoint| self.snapshot_at(endpoint)).await
+    }
+}
+
+#[async_trait]
+impl Target for Consul {
+    fn kind(&self) -> ServiceKind {
+        ServiceKind::Consul
+    }
+
+    async fn preflight(&self) -> Result<Preflight, SourceError> {
+        self.first(|endpoint| async move {
+            let (agent, leader) = self.look_at(&endpoint).await?;
+            if leader.is_empty() {
+                let address = endpoint.address.to_string();
+                return Err(SourceError::NoLeader { service: ServiceKind::Consul, address });
+            }
+            let mut preflight = Preflight::at(endpoint.address);
+            preflight.index = agent.as_ref().and_then(AgentSelf::index);
+            if let Some(agent) = agent {
+                (preflight.version, preflight.cluster_name) = (agent.config.version, agent.config.datacenter);
+            }
+            Ok(preflight)
+        })
+        .await
+    }
+
+    async fn restore(&self, at: &Address, _force: bool) -> Result<(BodyWriter, Restoring), SourceError> {
+        let endpoint = self.http.endpoint(at)?;
+        let mut pairs = Vec::new();
+        pairs.extend(self.settings.datacenter.as_ref().map(|name| ("dc", name.as_str())));
+        let path = with_query(PATH, &pairs);
+        upload::begin(&endpoint, &Request::restore(Operation::Restore, Method::PUT, &path, &self.token()?))
+    }
+
+    async fn settle(&self, at: &Address, limit: Duration) -> Result<Settled, SourceError> {
+        let endpoint = &self.http.endpoint(at)?;
+        settle_raft(endpoint, limit, || async move {
+            let (agent, leader) = self.look_at(endpoint).await?;
+            Ok((leader, agent.as_ref().and_then(AgentSelf::index)))
+        })
+        .await
+    }
+}
