@@ -5,4 +5,5 @@ mod json;
 mod keys;
 mod refusals;
 mod sandbox;
+mod services;
 mod signals;

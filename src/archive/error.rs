@@ -330,6 +330,7 @@ impl ArchiveError {
             Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => Exit::Conflict,
             Self::TooNew { .. } => Exit::TooNew,
             Self::Manifest { source, .. } if too_new(source) => Exit::TooNew,
+            Self::Service { source, .. } if matches!(**source, SourceError::Setting { .. }) => Exit::Usage,
             Self::Interrupted => Exit::Interrupted,
             Self::Store(StoreError::Invalid { .. }) => Exit::Usage,
             Self::Name(_) | Self::NoManifest { .. } | Self::Ambiguous { .. } => Exit::Usage,

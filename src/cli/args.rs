@@ -217,7 +217,13 @@ All sources are backed up at the same time, each for itself: one that fails does
 Sources named vault, consul or nomad, and those whose last backup was a snapshot, must be sound Raft
 snapshots; --raw stores any bytes.
 
+vault, consul and nomad without a path are fetched from the service itself, reached as its own client
+would: VAULT_ADDR and VAULT_TOKEN (or BAO_*), CONSUL_HTTP_ADDR and CONSUL_HTTP_TOKEN, NOMAD_ADDR and
+NOMAD_TOKEN, and the rest of their variables. VAULT_ADDR and NOMAD_ADDR may be
+consul://service/NAME?tag=TAG, to be looked up in Consul's catalog.
+
 Examples:
+  hah-vault backup vault consul nomad
   hah-vault backup vault=/var/tmp/vault.snap consul=/var/tmp/consul.snap
   vault operator raft snapshot save /dev/stdout | hah-vault backup vault=-";
 
@@ -225,7 +231,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = BACKUP_AFTER)]
 pub(super) struct Backup {
-    /// NAME=PATH, or NAME=- for standard input
+    /// NAME=PATH, NAME=- for standard input; or vault, consul, nomad for the service itself
     #[arg(required = true, value_name = "SOURCE")]
     pub sources: Vec<String>,
     /// Reuse nothing that is stored already

@@ -213,7 +213,7 @@ fn recipients_of_odd_forms_get_clear_words_and_secrets_are_not_repeated() {
 fn sources_that_make_no_sense_are_usage_errors() {
     let sandbox = Sandbox::with_repository();
     for (args, words) in [
-        (&["vault"][..], "later version"),
+        (&["nothing"][..], "is not a source"),
         (&["x"], "not a source"),
         (&["vault=a", "vault=b"], "given twice"),
         (&["a=-", "b=-"], "two sources read standard input"),
