@@ -57,6 +57,9 @@ impl Compression {
         if self == Self::Off {
             return Ok(None);
         }
+        if plaintext.len() <= TINY_PACK_LEN_BYTES_MAX {
+            return Ok(Some(SMALL_PACK_LEVEL));
+        }
         let (sampled_len, compressed_len) = sample(plaintext)?;
         let level = if compressed_len * 5 >= sampled_len * 4 {
             // Vault's encrypted values: level 3 finds the keys between them, and no level finds more.
@@ -74,6 +77,8 @@ impl Compression {
 
 /// Fast on all data.
 const LEVEL: i32 = 3;
+/// Packs up to this length take a few milliseconds at any level, and are not sampled.
+const TINY_PACK_LEN_BYTES_MAX: usize = 256 << 10;
 /// Packs up to this length are compressed harder: a run's few changes, where a byte saved is saved for long.
 const SMALL_PACK_LEN_BYTES_MAX: usize = 1 << 20;
 /// For small packs that compress at all.
@@ -337,12 +342,13 @@ mod tests {
         let alike = noise[..2_000].repeat(1_000);
         let level = |bytes: &[u8]| Compression::Auto.level(bytes).unwrap();
         assert_eq!(level(&noise), Some(LEVEL));
-        assert_eq!(level(&noise[..100]), Some(LEVEL));
+        assert_eq!(level(&noise[..TINY_PACK_LEN_BYTES_MAX]), Some(SMALL_PACK_LEVEL));
+        assert_eq!(level(&noise[..TINY_PACK_LEN_BYTES_MAX + 1]), Some(LEVEL));
         assert_eq!(level(&text), Some(LEVEL));
         assert_eq!(level(&text[..1 << 20]), Some(SMALL_PACK_LEVEL));
         assert_eq!(level(&alike), Some(ALIKE_LEVEL));
         assert_eq!(level(&alike[..1 << 20]), Some(SMALL_PACK_LEVEL));
-        assert_eq!(level(&[]), Some(LEVEL));
+        assert_eq!(level(&[]), Some(SMALL_PACK_LEVEL));
         assert_eq!(Compression::Off.level(&text).unwrap(), None);
     }
 
