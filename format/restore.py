@@ -868,7 +868,9 @@ def find_manifest(repository, text):
     if text.endswith("@latest"):
         source = check_source(text[: -len("@latest")])
         folder = repository / "manifests" / source
-        stems = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        # Of one second, the one that was put last (§2.3).
+        order = lambda path: (path.name.split("-")[0], path.stat().st_mtime_ns, path.name)
+        stems = [path.name for path in sorted(folder.iterdir(), key=order)] if folder.is_dir() else []
         names = [f"{source}/{stem}" for stem in stems if re.match(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z", stem)]
         if not names:
             raise Failure(f"there is no manifest of {source}")

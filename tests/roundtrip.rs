@@ -7,7 +7,7 @@ use hah_vault::archive::restore::Exactness;
 use hah_vault::archive::{Cancel, Repository};
 use hah_vault::pipeline::seal::Compression;
 use hah_vault::store::{LocalStore, MemoryStore, RecordingStore};
-use hah_vault_format::manifest::{Kind, Transform, Wrapper, extents_len_bytes};
+use hah_vault_format::manifest::{Counts, Kind, Transform, Wrapper, extents_len_bytes};
 use std::sync::Arc;
 
 const SNAPSHOTS: [(&str, Kind); 12] = [
@@ -176,13 +176,29 @@ async fn no_record_of_an_unchanged_state_is_new() {
 }
 
 #[tokio::test]
+async fn a_snapshot_of_another_service_is_backed_up_with_a_warning() {
+    let test = TestRepository::in_memory().await;
+    test.backup("vault", &fixture("vault-00.snap")).await.unwrap();
+    assert_eq!(test.recorder.warnings(), Vec::<String>::new());
+    test.backup("vault", &fixture("consul-00.snap")).await.unwrap();
+    assert!(test.recorder.warnings()[0].contains("consul snapshot"));
+    test.backup("home", &fixture("nomad-00.snap")).await.unwrap();
+    test.backup("home", &fixture("nomad-01.snap")).await.unwrap();
+    assert_eq!(test.recorder.warnings().len(), 1);
+}
+
+#[tokio::test]
 async fn fresh_reuses_nothing() {
     let test = TestRepository::in_memory().await;
-    test.backup("vault", &fixture("vault-02.snap")).await.unwrap();
+    let first = test.backup("vault", &fixture("vault-02.snap")).await.unwrap();
     let fresh = BackupOptions { fresh: true, ..BackupOptions::default() };
     let report = test.backup_with("vault", &fixture("vault-02.snap"), &fresh).await.unwrap();
     assert_eq!(report.packs_given_up, 1);
-    assert_eq!(report.manifest.counts.new_bytes, report.manifest.stream.len_bytes);
+    // As much as the first run, which had nothing to reuse but its own chunks.
+    assert_eq!(
+        report.manifest.counts,
+        Counts { stored_bytes: report.manifest.counts.stored_bytes, ..first.manifest.counts }
+    );
 }
 
 /// The figures of `../shared/series`, or of any folder of series: `HAH_VAULT_SERIES=folder cargo test series`.

@@ -216,6 +216,7 @@ impl Run<'_> {
         let packs_given_up = piped.packs_given_up;
         let name = ManifestName { source: source.name, time, suffix: self.repository.world.random_u32() };
         let (draft, uploads) = self.draft(name, parent.as_ref(), piped);
+        self.warn_of_kind(&draft, parent.as_ref());
         if let Input::Service(_) = source.input {
             service::compare(self.repository.monitor.as_ref(), &draft, parent.as_ref(), self.options);
         }
@@ -224,6 +225,18 @@ impl Run<'_> {
         }
         let manifest_len_bytes = self.commit(&draft, &keys).await?;
         Ok(BackupReport { manifest: draft, manifest_len_bytes, packs_given_up, took: started.elapsed() })
+    }
+
+    /// Another service's snapshot under this name is stored, but somebody should know: two paths may have been swapped.
+    fn warn_of_kind(&self, draft: &Manifest, parent: Option<&Manifest>) {
+        let known = [Kind::Vault, Kind::Consul, Kind::Nomad];
+        let named = known.into_iter().find(|kind| kind.as_str() == draft.name.source.as_str());
+        let expected = named.or(parent.map(|p| p.kind)).filter(|kind| known.contains(kind));
+        if let Some(expected) = expected.filter(|expected| *expected != draft.kind) {
+            let (found, expected) = (draft.kind.as_str(), expected.as_str());
+            let text = format!("this is a {found} snapshot, where one of {expected} was expected; it is backed up");
+            self.repository.monitor.warn(Some(&draft.name.source), text);
+        }
     }
 
     /// Waits for an upload, unless there is a wish to stop: a slow store must not hold it up.
@@ -266,7 +279,12 @@ impl Run<'_> {
     }
 
     async fn open(&self, source: &SourceSpec) -> Result<Opened, ArchiveError> {
-        let Input::Service(server) = &source.input else { return open_input(source) };
+        let Input::Service(server) = &source.input else {
+            // A FIFO opens only when somebody writes to it: not on a thread that others need.
+            let source = source.clone();
+            let opened = tokio::task::spawn_blocking(move || open_input(&source)).await;
+            return opened.map_err(|e| ArchiveError::Internal(e.to_string()))?;
+        };
         let snapshot = service::open(&source.name, server.as_ref(), self.cancel).await?;
         for text in snapshot.warnings {
             self.repository.monitor.warn(Some(&source.name), text);

@@ -299,7 +299,7 @@ impl ArchiveError {
             Self::Store(e) => e.hint().map(Into::into),
             Self::Manifest { source, .. } => seal_hint(source),
             Self::Pack { .. } => {
-                Some("`list` shows other snapshots; the next backup stores what is still current again".into())
+                Some("`list` shows other snapshots; `backup --fresh` stores what is current anew".into())
             }
             Self::Service { source, .. } | Self::Target { source, .. } => source.hint(),
             Self::Unwrap { source, .. } => source.hint().map(Into::into),

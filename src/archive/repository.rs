@@ -200,12 +200,11 @@ pub async fn open_identity(
     };
     let known = identities.pin().or(pinned);
     let expected = match (known, hinted) {
-        (Some(known), hinted) => Expected { id: known, hinted: Some(hinted) },
-        (None, Ok(id)) => Expected { id, hinted: None },
-        (None, Err(error)) => return Err(error),
+        (None, Ok(id)) => Expected { id: Some(id), hinted: None },
+        (known, hinted) => Expected { id: known, hinted: Some(hinted) },
     };
     let id = expected.id;
-    let itself = identities.repository_identity(id).or_else(|| identities.exported());
+    let itself = id.and_then(|id| identities.repository_identity(id)).or_else(|| identities.exported());
     let identity = match itself {
         Some(identity) => Ok(identity),
         None => unwrap_any(store, identities, id, extra_copies).await,
@@ -215,7 +214,8 @@ pub async fn open_identity(
 
 /// The repository that a key is for, and what `repository.json` says of it.
 struct Expected {
-    id: RepositoryId,
+    /// Unknown where neither the identity nor a writer key pins it, and the hint is gone.
+    id: Option<RepositoryId>,
     /// Only where the id is known from elsewhere.
     hinted: Option<Result<RepositoryId, ArchiveError>>,
 }
@@ -228,9 +228,16 @@ impl Expected {
     ) -> Result<RepositoryIdentity, ArchiveError> {
         let error = match self.hinted {
             None => return identity,
-            Some(Ok(id)) if id == self.id => return identity,
-            Some(Ok(found)) => {
-                ArchiveError::OtherRepository { store: store.describe(), found, key: "identity", expected: self.id }
+            Some(Ok(found)) => match self.id {
+                Some(expected) if expected != found => {
+                    ArchiveError::OtherRepository { store: store.describe(), found, key: "identity", expected }
+                }
+                _ => return identity,
+            },
+            // Without the hint: is there a repository at all?
+            Some(Err(error)) if identity.is_err() && check_empty(store).await.is_err() => {
+                tracing::debug!(%error, "no hint");
+                return identity;
             }
             Some(Err(error)) => error,
         };
@@ -267,13 +274,13 @@ async fn opens_a_manifest(store: &dyn Store, identity: &RepositoryIdentity) -> R
 async fn unwrap_any(
     store: &dyn Store,
     identities: &Identities,
-    expected: RepositoryId,
+    expected: Option<RepositoryId>,
     extra_copies: &[Vec<u8>],
 ) -> Result<RepositoryIdentity, ArchiveError> {
     let mut tried = 0;
     for copy in extra_copies {
         tried += 1;
-        if let Ok(identity) = RepositoryIdentity::unwrap(copy, identities, Some(expected)) {
+        if let Ok(identity) = RepositoryIdentity::unwrap(copy, identities, expected) {
             return Ok(identity);
         }
     }
@@ -289,7 +296,7 @@ async fn unwrap_any(
                 continue;
             }
         };
-        match RepositoryIdentity::unwrap(&bytes, identities, Some(expected)) {
+        match RepositoryIdentity::unwrap(&bytes, identities, expected) {
             Ok(identity) => return Ok(identity),
             Err(KeyError::OtherRepository { found, expected }) => {
                 tracing::warn!(key = label.key(), %found, %expected, "a wrapped identity of another repository");

@@ -5,7 +5,7 @@ use super::console::Console;
 use super::error::{CliError, NEEDS_IDENTITY, NEEDS_WRITER, chain};
 use super::files::{self, IDENTITY_FILE, WRITER_KEY_FILE};
 use super::prompt::{Asking, TerminalPrompt};
-use crate::archive::repository::{check_repository, hinted_id, open_identity};
+use crate::archive::repository::{check_empty, check_repository, hinted_id, open_identity};
 use crate::archive::{ArchiveError, Cancel, Repository};
 use crate::keys::{Identities, KeyError, Keyring, RepositoryIdentity};
 use crate::store::{self, Store, StoreOptions, StoreUrl};
@@ -77,12 +77,16 @@ impl Context {
 
     /// Keys in this order: what was given for this run, then the files in the configuration folder.
     async fn keyring(&self, store: &Arc<dyn Store>, need: Need, what: &'static str) -> Result<Keyring, CliError> {
-        // Backups insist on `repository.json`; a reader can do without the hint (`open_identity`).
         let (id, no_hint) = match hinted_id(store.as_ref()).await {
             Ok(id) => (Some(id), None),
             Err(error @ ArchiveError::Store(_)) => return Err(error.into()),
-            Err(error) if need == Need::Writer => return Err(error.into()),
-            Err(error) => (None, Some(error)),
+            Err(error @ ArchiveError::TooNew { .. }) if need == Need::Writer => return Err(error.into()),
+            // Gone or broken, but a repository is there: keys say themselves what they belong to, and tags prove it.
+            Err(error) if check_empty(store.as_ref()).await.is_err() => {
+                self.console.warning(None, &format!("{}; going on without it", chain(&error)));
+                (None, Some(error))
+            }
+            Err(error) => return Err(error.into()),
         };
         let mut ignored = Ignored::new();
         let given = self.given_writer_key()?;
@@ -92,7 +96,7 @@ impl Context {
         let writer = match given {
             Some(key) if need == Need::Writer => return Ok(Keyring { writer: key, identity: None }),
             Some(key) => Some(key),
-            None => id.and_then(|id| self.default_writer_key(id, &mut ignored)),
+            None => self.default_writer_key(id, &mut ignored),
         };
         let pinned = writer.as_ref().map(|key| key.repository);
         if self.identity_given() {
@@ -187,7 +191,7 @@ impl Context {
     }
 
     /// `writer.key` in the configuration folder, if it is of this repository.
-    fn default_writer_key(&self, id: RepositoryId, ignored: &mut Ignored) -> Option<WriterKey> {
+    fn default_writer_key(&self, id: Option<RepositoryId>, ignored: &mut Ignored) -> Option<WriterKey> {
         let path = files::config_folder()?.join(WRITER_KEY_FILE);
         if !path.exists() {
             return None;
@@ -195,11 +199,13 @@ impl Context {
         let name = path.display().to_string();
         let key = files::read_secret(&path, &self.console).and_then(|bytes| parse_writer_key(&bytes, &name));
         match key {
-            Ok(key) if key.repository == id => Some(key),
-            Ok(key) => {
-                ignore(ignored, &name, key.repository, id);
-                None
-            }
+            Ok(key) => match id {
+                Some(id) if key.repository != id => {
+                    ignore(ignored, &name, key.repository, id);
+                    None
+                }
+                _ => Some(key),
+            },
             Err(error) => {
                 self.console.warning(None, &format!("not used: {}", chain(&error)));
                 None

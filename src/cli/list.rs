@@ -20,7 +20,8 @@ pub(super) async fn run(context: &Context, args: List) -> Result<Exit, CliError>
     }
     let source = args.source.or_else(|| scope(context, &repository));
     let mut listed = repository.list_manifests(source.as_ref()).await?;
-    listed.sort_by(|a, b| (a.name.time, &a.name).cmp(&(b.name.time, &b.name)));
+    // As `@latest` has it: of one second, the one that was committed last is the newest.
+    listed.sort_by(|a, b| (a.name.time, a.modified, &a.name).cmp(&(b.name.time, b.modified, &b.name)));
     let hidden = args.limit.map_or(0, |limit| listed.len().saturating_sub(limit));
     listed.drain(..hidden);
     let names: Vec<ManifestName> = listed.iter().map(|l| l.name.clone()).collect();

@@ -103,8 +103,9 @@ fn a_newer_repository_is_left_alone() {
     let text = fs::read_to_string(&path).unwrap().replace("\"version\":1", "\"version\":2");
     fs::write(&path, text).unwrap();
     sandbox.run(["list"]).refused(13, "format version 2", "newer hah-vault");
+    // Broken rather than newer: it is a hint, and the keys say the rest.
     fs::write(&path, "{").unwrap();
-    sandbox.run(["list"]).refused(1, "repository.json", "");
+    sandbox.run(["list"]).ok();
 }
 
 #[test]
