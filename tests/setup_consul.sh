@@ -31,6 +31,6 @@ apt=(apt-get -q -o "Dir::Etc::sourcelist=$scratch/sources.list" -o Dir::Etc::sou
 echo "deb [signed-by=$keyring] $mirror bullseye main" >"$scratch/sources.list"
 "${apt[@]}" update
 (cd "$scratch" && "${apt[@]}" download consul)
-dpkg-deb -x "$scratch"/consul_*.deb "$scratch/root"
-install -m 0755 "$scratch/root/usr/bin/consul" "$tools/consul"
+dpkg-deb -x "$scratch"/consul_*.deb "$scratch/unpacked"
+install -m 0755 "$scratch/unpacked/usr/bin/consul" "$tools/consul"
 "$tools/consul" version | head -n 1

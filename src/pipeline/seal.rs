@@ -47,7 +47,7 @@ pub struct SealedPack {
 pub enum Compression {
     /// zstd at the level that suits the amount of data.
     Auto,
-    /// Stored: closes the guessing of secrets by watching sizes (SPEC §10).
+    /// Stored: closes the guessing of secrets by watching sizes (SPEC §16).
     Off,
 }
 
