@@ -4,24 +4,21 @@ use super::args::{Backup, Init};
 use super::console::Console;
 use super::context::{Context, Need};
 use super::error::CliError;
+use super::servers::Servers;
 use super::{human, init};
-use crate::archive::ArchiveError;
 use crate::archive::Repository;
 use crate::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
 use crate::archive::repository::read_info;
 use crate::exit::Exit;
-use crate::source::settings::Place;
-use crate::source::{Consul, Nomad, Service, SourceError, Vault, env};
 use hah_vault_format::SourceName;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
 
 const FORM: &str = "write NAME=PATH, NAME=- for standard input, or vault, consul or nomad for the service itself";
 
 pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliError> {
-    let sources = parse_sources(&args.sources, &context.console)?;
+    let sources = parse_sources(&args.sources, &context.servers).await?;
     let stdin = sources.iter().any(|s| s.input == Input::Stdin);
     if stdin && context.global.identity.iter().any(|path| path == Path::new("-")) {
         return Err(CliError::usage("standard input is both a source and an identity", "put the identity into a file"));
@@ -71,10 +68,10 @@ async fn open(context: &Context, make: bool) -> Result<Repository, CliError> {
     context.repository(Need::Writer, "backup").await
 }
 
-fn parse_sources(texts: &[String], console: &Console) -> Result<Vec<SourceSpec>, CliError> {
+async fn parse_sources(texts: &[String], servers: &Servers) -> Result<Vec<SourceSpec>, CliError> {
     let mut sources: Vec<SourceSpec> = Vec::with_capacity(texts.len());
     for text in texts {
-        let source = parse_source(text, console)?;
+        let source = parse_source(text, servers).await?;
         if sources.iter().any(|s| s.name == source.name) {
             return Err(CliError::usage(format!("source {} is given twice", source.name), "give each source once"));
         }
@@ -86,46 +83,12 @@ fn parse_sources(texts: &[String], console: &Console) -> Result<Vec<SourceSpec>,
     Ok(sources)
 }
 
-/// A service by the environment variables that its own client reads.
-fn service(name: &SourceName, console: &Console) -> Result<Option<Arc<dyn Service>>, CliError> {
-    let failed = |source: SourceError| ArchiveError::Service { name: name.clone(), source: Box::new(source) };
-    let lookup = |variable: &str| std::env::var(variable).ok();
-    let mut warn = |text: String| console.warning(Some(name), &text);
-    let service: Arc<dyn Service> = match name.as_str() {
-        "consul" => Arc::new(env::consul(&lookup).and_then(|s| Consul::new(s, &mut warn)).map_err(failed)?),
-        "vault" => {
-            let settings = env::vault(&lookup).map_err(failed)?;
-            let catalog = catalog(&settings.reach.place, &lookup, &mut warn).map_err(failed)?;
-            Arc::new(Vault::new(settings, catalog, &mut warn).map_err(failed)?)
-        }
-        "nomad" => {
-            let settings = env::nomad(&lookup).map_err(failed)?;
-            let catalog = catalog(&settings.reach.place, &lookup, &mut warn).map_err(failed)?;
-            Arc::new(Nomad::new(settings, catalog, &mut warn).map_err(failed)?)
-        }
-        _ => return Ok(None),
-    };
-    Ok(Some(service))
-}
-
-/// Consul, where an address is to be found in its catalog.
-fn catalog(
-    place: &Place,
-    lookup: env::Lookup<'_>,
-    warn: &mut dyn FnMut(String),
-) -> Result<Option<Arc<Consul>>, SourceError> {
-    match place {
-        Place::Addresses(_) => Ok(None),
-        Place::Catalog(_) => Consul::new(env::consul(lookup)?, warn).map(|consul| Some(Arc::new(consul))),
-    }
-}
-
-fn parse_source(text: &str, console: &Console) -> Result<SourceSpec, CliError> {
+async fn parse_source(text: &str, servers: &Servers) -> Result<SourceSpec, CliError> {
     let Some((name, path)) = text.split_once('=') else {
         let unknown = || CliError::usage(format!("{text:?} is not a source"), FORM);
         let name: SourceName = text.parse().map_err(|_| unknown())?;
-        let service = service(&name, console)?.ok_or_else(unknown)?;
-        return Ok(SourceSpec { name, input: Input::Service(service) });
+        let server = servers.find(&name).await?.ok_or_else(unknown)?;
+        return Ok(SourceSpec { name, input: Input::Service(server.service()) });
     };
     let name: SourceName =
         name.parse().map_err(|e: hah_vault_format::FormatError| CliError::usage(e.to_string(), FORM))?;
@@ -185,13 +148,15 @@ fn object(report: &BackupReport) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::executor::block_on;
+    use std::sync::Arc;
 
-    fn quiet() -> Console {
-        Console::new(false, true, 0, false)
+    fn servers() -> Servers {
+        Servers::new(Arc::new(Console::new(false, true, 0, false)))
     }
 
     fn parse(text: &str) -> Result<SourceSpec, CliError> {
-        parse_source(text, &quiet())
+        block_on(parse_source(text, &servers()))
     }
 
     #[test]
@@ -209,7 +174,7 @@ mod tests {
         for text in ["x", "Vault", "", "=x", "Vault=x", "x=", "a/b=x"] {
             assert!(matches!(parse(text), Err(CliError::Usage { .. })), "{text}");
         }
-        let two = |a: &str, b: &str| parse_sources(&[a.into(), b.into()], &quiet());
+        let two = |a: &str, b: &str| block_on(parse_sources(&[a.into(), b.into()], &servers()));
         assert!(two("a=x", "b=x").is_ok());
         assert!(two("a=x", "a=y").is_err());
         assert!(two("a=-", "b=-").is_err());

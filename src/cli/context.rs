@@ -5,6 +5,7 @@ use super::console::Console;
 use super::error::{CliError, NEEDS_IDENTITY, NEEDS_WRITER, chain};
 use super::files::{self, IDENTITY_FILE, WRITER_KEY_FILE};
 use super::prompt::{Asking, TerminalPrompt};
+use super::servers::Servers;
 use crate::archive::repository::{check_empty, check_repository, hinted_id, open_identity};
 use crate::archive::{ArchiveError, Cancel, Repository};
 use crate::keys::{Identities, KeyError, Keyring, RepositoryIdentity};
@@ -23,6 +24,7 @@ pub(super) struct Context {
     pub cancel: Cancel,
     pub asking: Asking,
     pub world: Arc<dyn World>,
+    pub servers: Servers,
 }
 
 /// What a command needs to hold.
@@ -39,7 +41,8 @@ type Ignored = Vec<String>;
 
 impl Context {
     pub(super) fn new(global: Global, console: Arc<Console>, cancel: Cancel, asking: Asking) -> Self {
-        Self { global, console, cancel, asking, world: Machine::shared() }
+        let servers = Servers::new(Arc::clone(&console));
+        Self { global, console, cancel, asking, world: Machine::shared(), servers }
     }
 
     /// The store that `--repo` names.
