@@ -7,6 +7,7 @@ mod faults;
 mod generated;
 mod join;
 mod layers;
+mod model;
 mod normalise;
 mod records;
 mod roundtrip;

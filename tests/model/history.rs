@@ -1,0 +1,164 @@
+//! Who acts in a history, and what they do: the product's own code.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hah_vault::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
+use hah_vault::archive::{ArchiveError, Cancel, Repository, Silent};
+use hah_vault::keys::Keyring;
+use hah_vault_format::SourceName;
+
+use super::Random;
+use super::double::{Host, SimStore};
+use super::objects::Objects;
+use super::oracle::Promise;
+
+/// A source's content is this many blocks of random bytes; each run finds some of them changed.
+const BLOCKS: usize = 6;
+const BLOCK_LEN_BYTES: usize = 3000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Backs a source up.
+    Writer { source: usize },
+}
+
+impl Role {
+    /// Mean time between two runs.
+    pub fn pause_h(self) -> f64 {
+        match self {
+            Self::Writer { .. } => 5.0,
+        }
+    }
+}
+
+/// How a run ended.
+pub(super) enum Outcome {
+    Backup { result: Result<BackupReport, ArchiveError>, content: Arc<Vec<u8>>, began_ms: i64 },
+}
+
+impl Outcome {
+    pub fn words(&self) -> String {
+        match self {
+            Self::Backup { result: Ok(report), .. } => format!("done, {}", report.manifest.name),
+            Self::Backup { result: Err(error), .. } => format!("failed: {error}"),
+        }
+    }
+
+    /// What holds from now on.
+    pub fn promise(self, _: &BTreeMap<String, Promise>) -> Option<Promise> {
+        match self {
+            Self::Backup { result, content, began_ms } => {
+                let manifest = result.ok()?.manifest;
+                let packs = manifest.packs.iter().map(|pack| pack.id.to_string()).collect();
+                Some(Promise { name: manifest.name, packs, content, began_ms })
+            }
+        }
+    }
+}
+
+/// The actors, and what they know.
+pub(super) struct History {
+    keyring: Keyring,
+    writers: Vec<usize>,
+    contents: Vec<Vec<u8>>,
+    scratch: tempfile::TempDir,
+    files: usize,
+    random: Random,
+    pub counts: BTreeMap<&'static str, usize>,
+}
+
+impl History {
+    pub fn new(seed: u64, keyring: Keyring, writers: Vec<usize>) -> Self {
+        let mut random = Random::new(seed, 2);
+        let sources = writers.iter().max().map_or(0, |source| source + 1);
+        let contents = (0..sources).map(|_| bytes(&mut random, BLOCKS * BLOCK_LEN_BYTES)).collect();
+        let scratch = tempfile::tempdir().expect("scratch");
+        Self { keyring, writers, contents, scratch, files: 0, random, counts: BTreeMap::new() }
+    }
+
+    pub fn roles(&self) -> Vec<Role> {
+        self.writers.iter().map(|source| Role::Writer { source: *source }).collect()
+    }
+
+    /// An empty repository: what `init` puts is read by none of the actors.
+    pub fn initial_objects(&self, _: i64) -> Objects {
+        Objects::default()
+    }
+
+    pub fn count(&mut self, outcome: &Outcome) {
+        let what = match outcome {
+            Outcome::Backup { result: Ok(_), .. } => "backups",
+            Outcome::Backup { result: Err(ArchiveError::TooLate { .. }), .. } => "backups too late",
+            Outcome::Backup { result: Err(ArchiveError::Vanished { .. }), .. } => "backups withdrawn",
+            Outcome::Backup { result: Err(_), .. } => "backups failed",
+        };
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// One run of an actor.
+    pub fn run(
+        &mut self,
+        role: &Role,
+        store: Arc<SimStore>,
+        host: Arc<Host>,
+        random: &mut Random,
+        began_ms: i64,
+    ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        let repository = Repository { store, keyring: self.keyring.clone(), world: host, monitor: Arc::new(Silent) };
+        match *role {
+            Role::Writer { source } => {
+                let content = Arc::new(self.changed(source));
+                self.files += 1;
+                let path = self.scratch.path().join(self.files.to_string());
+                std::fs::write(&path, &*content).expect("source");
+                let fresh = random.chance(0.03);
+                Box::pin(async move {
+                    let result = back_up(&repository, source, path, fresh).await;
+                    Outcome::Backup { result, content, began_ms }
+                })
+            }
+        }
+    }
+
+    /// The source as it is by now.
+    fn changed(&mut self, source: usize) -> Vec<u8> {
+        for _ in 0..self.random.below(3) {
+            let from = self.random.below(BLOCKS) * BLOCK_LEN_BYTES;
+            let block = bytes(&mut self.random, BLOCK_LEN_BYTES);
+            self.contents[source][from..from + BLOCK_LEN_BYTES].copy_from_slice(&block);
+        }
+        self.contents[source].clone()
+    }
+
+    /// A repository with everything that is left.
+    pub fn repository(&self, store: Arc<dyn hah_vault::store::Store>) -> Repository {
+        let world = hah_vault::world::Machine::shared();
+        Repository { store, keyring: self.keyring.clone(), world, monitor: Arc::new(Silent) }
+    }
+}
+
+async fn back_up(
+    repository: &Repository,
+    source: usize,
+    path: std::path::PathBuf,
+    fresh: bool,
+) -> Result<BackupReport, ArchiveError> {
+    let name: SourceName = format!("source-{source}").parse().expect("name");
+    let specs = vec![SourceSpec { name, input: Input::File(path) }];
+    let options = BackupOptions { fresh, ..BackupOptions::default() };
+    let mut outcomes = backup(repository, specs, &options, &Cancel::default()).await?;
+    outcomes.remove(0).1
+}
+
+fn bytes(random: &mut Random, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        bytes.extend_from_slice(&random.next_u64().to_le_bytes());
+    }
+    bytes.truncate(len);
+    Bytes::from(bytes).to_vec()
+}

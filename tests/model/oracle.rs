@@ -1,0 +1,124 @@
+//! What was promised, and whether it still holds.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use hah_vault_format::ManifestName;
+
+use super::history::Outcome;
+use super::objects::Objects;
+use super::sim::{HOUR_MS, START_MS};
+
+/// A trash copy can be had back for this long.
+const UNDELETE_MS: i64 = 12 * 3_600_000;
+
+/// A manifest whose writer was told that it is safe.
+#[derive(Debug, Clone)]
+pub(super) struct Promise {
+    pub name: ManifestName,
+    pub packs: Vec<String>,
+    pub content: Arc<Vec<u8>>,
+    /// When its run began: what the world lost before is no excuse.
+    pub began_ms: i64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    /// By key of the manifest.
+    pub promises: BTreeMap<String, Promise>,
+    lost: HashMap<String, i64>,
+    pub damaged: HashSet<String>,
+    /// When a trash copy was first put.
+    trashed_ms: HashMap<String, i64>,
+    pub holes: Vec<String>,
+    trace: Option<Vec<String>>,
+}
+
+impl Oracle {
+    /// Keeps what happens, for a report.
+    pub fn keep_trace(&mut self) {
+        self.trace = Some(Vec::new());
+    }
+
+    pub fn note(&mut self, now_ms: i64, words: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let mut words = words();
+            words.truncate(200);
+            trace.push(format!("{:9.3} {words}", (now_ms - START_MS) as f64 / HOUR_MS));
+        }
+    }
+
+    pub fn trace(&self) -> String {
+        self.trace.as_ref().map(|lines| lines.join("\n")).unwrap_or_default()
+    }
+
+    fn hole(&mut self, now_ms: i64, words: String) {
+        self.note(now_ms, || format!("!!! {words}"));
+        self.holes.push(words);
+    }
+
+    pub fn lost(&mut self, pack: String, now_ms: i64) {
+        self.lost.insert(pack, now_ms);
+    }
+
+    pub fn damaged(&mut self, key: String) {
+        self.damaged.insert(key);
+    }
+
+    /// Whether the world itself is to blame.
+    pub fn is_lost(&self, promise: &Promise) -> bool {
+        promise.packs.iter().any(|pack| self.lost.get(pack).is_some_and(|at_ms| *at_ms >= promise.began_ms))
+    }
+
+    pub fn put(&mut self, key: &str, at_ms: i64) {
+        if key.starts_with("trash/") {
+            self.trashed_ms.entry(key.to_owned()).or_insert(at_ms);
+        }
+    }
+
+    /// A run has ended; if well, then with a promise.
+    pub fn promised(&mut self, outcome: Outcome, objects: &Objects, now_ms: i64) {
+        let Some(promise) = outcome.promise(&self.promises) else { return };
+        let key = promise.name.key();
+        for pack in &promise.packs {
+            let is_there = ["packs/", "index/"].iter().all(|folder| objects.0.contains_key(&format!("{folder}{pack}")));
+            if !is_there && !self.lost.contains_key(pack) {
+                self.hole(now_ms, format!("{key} was committed without pack {pack}"));
+            }
+        }
+        self.promises.insert(key, promise);
+    }
+
+    /// An object was deleted by somebody's request.
+    pub fn deleted(&mut self, key: &str, objects: &Objects, now_ms: i64) {
+        if let Some(promise) = self.promises.get(key).filter(|_| !self.damaged.contains(key)) {
+            let copies = format!("trash/{}.", promise.name);
+            if !objects.0.keys().any(|key| key.starts_with(&copies)) {
+                self.hole(now_ms, format!("{key} was deleted, and no copy of it is in the trash"));
+            }
+            return;
+        }
+        let Some((folder, pack)) = key.split_once('/') else { return };
+        if folder != "packs" && folder != "index" {
+            return;
+        }
+        let named: Vec<&Promise> = self.promises.values().filter(|p| p.packs.iter().any(|p| p == pack)).collect();
+        let mut holes = Vec::new();
+        for promise in named.into_iter().filter(|promise| !self.is_lost(promise)) {
+            let key = promise.name.key();
+            if objects.0.contains_key(&key) && !self.damaged.contains(&key) {
+                holes.push(format!("{folder}/{pack} was deleted, and {key} names it"));
+            }
+            let copies = format!("trash/{}.", promise.name);
+            let young = |(copy, at_ms): (&String, &i64)| {
+                copy.starts_with(&copies) && now_ms - at_ms < UNDELETE_MS && objects.0.contains_key(copy)
+            };
+            if self.trashed_ms.iter().any(young) {
+                holes.push(format!("{folder}/{pack} was deleted, and a young trash copy of {key} names it"));
+            }
+        }
+        for words in holes {
+            self.hole(now_ms, words);
+        }
+    }
+}
