@@ -3,6 +3,7 @@
 mod happy;
 mod json;
 mod keys;
+mod kit;
 mod refusals;
 mod sandbox;
 mod services;

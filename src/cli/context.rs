@@ -8,7 +8,7 @@ use super::prompt::{Asking, TerminalPrompt};
 use super::servers::Servers;
 use crate::archive::repository::{check_empty, check_repository, hinted_id, open_identity};
 use crate::archive::{ArchiveError, Cancel, Repository};
-use crate::keys::{Identities, KeyError, Keyring, RepositoryIdentity};
+use crate::keys::{Identities, KeyError, Keyring, RepositoryIdentity, dearmored};
 use crate::store::{self, Store, StoreOptions, StoreUrl};
 use crate::world::{Machine, World};
 use hah_vault_format::RepositoryId;
@@ -273,7 +273,12 @@ impl Context {
 
     /// The local copies of wrapped identities.
     fn copies(&self) -> Result<Vec<Vec<u8>>, CliError> {
-        let read = |path: &PathBuf| Ok(files::read_secret(path, &self.console)?.to_vec());
+        let read = |path: &PathBuf| {
+            let bytes = files::read_secret(path, &self.console)?;
+            let failed = |source| CliError::Key { name: path.display().to_string(), source };
+            // From a recovery sheet it comes armored.
+            dearmored(&bytes).map_err(failed)
+        };
         self.global.key_file.iter().map(read).collect()
     }
 }

@@ -20,6 +20,7 @@ mod init;
 #[doc = include_str!("json.md")]
 pub mod json {}
 mod key;
+mod kit;
 mod list;
 mod prompt;
 mod restore;
@@ -133,6 +134,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError>
         Command::Show(args) => show::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
+        Command::Kit(args) => kit::run(context, args).await,
         Command::Stats => stats::run(context).await,
         // Done before there was a runtime.
         Command::Completions { .. } | Command::Man { .. } => Ok(Exit::Done),

@@ -64,6 +64,7 @@ fn real_objects() -> Vec<Value> {
     take(&["key", "remove", "bob"]);
     take(&["key", "export"]);
     take(&["key", "writer", "--source", "vault"]);
+    take(&["kit"]);
     let manifests = sandbox.repo("manifests/consul");
     for entry in fs::read_dir(manifests).unwrap() {
         fs::write(entry.unwrap().path(), "garbage").unwrap();
