@@ -121,8 +121,10 @@ impl Run<'_> {
     async fn retire(&mut self) -> Result<(), ArchiveError> {
         let stop = AtomicBool::new(false);
         let this = &*self;
-        let retirements = this.plan.retire().map(|row| {
-            let stop = &stop;
+        let rows: Vec<&Row> = this.plan.retire().collect();
+        // By number: a closure over references gives futures that no other thread may take over.
+        let retirements = (0..rows.len()).map(|i| {
+            let (stop, row) = (&stop, rows[i]);
             async move {
                 // After a failure what is under way ends, and nothing more begins.
                 let retired = if stop.load(Ordering::Relaxed) { Ok(Retired::Late) } else { this.retire_one(row).await };

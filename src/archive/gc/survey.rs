@@ -180,8 +180,11 @@ impl Looker<'_> {
         }
         self.keys_of(survey.trash.iter().map(|t| &t.name.manifest))?;
         let young = survey.trash.iter().filter(|copy| !older(copy.modified, survey.now, self.options.grace));
-        let reads = young.map(|copy| async {
-            (copy.name.clone(), self.read(&copy.name.key(), &copy.name.manifest, copy.len_bytes).await)
+        let young: Vec<Trashed> = young.cloned().collect();
+        let this = &*self;
+        let reads = young.into_iter().map(|copy| async move {
+            let read = this.read(&copy.name.key(), &copy.name.manifest, copy.len_bytes).await;
+            (copy.name, read)
         });
         let mut reads = futures::stream::iter(reads).buffered(CONCURRENT_MAX);
         while let Some((name, read)) = reads.next().await {
