@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use hah_vault::archive::Cancel;
 use hah_vault::archive::restore::restore;
+use hah_vault::archive::rules::Rules;
 use hah_vault::keys::{Keyring, RepositoryIdentity};
 use hah_vault::store::{MemoryStore, StoreTime};
 
@@ -41,8 +42,8 @@ struct Report {
     trace: String,
 }
 
-fn history(seed: u64, faults: &Faults, trace: bool) -> Report {
-    let history = History::new(seed, keyring(), vec![0, 0, 1]);
+fn history(seed: u64, faults: &Faults, rules: Rules, trace: bool) -> Report {
+    let history = History::new(seed, keyring(), vec![0, 0, 1], rules);
     let mut sim = Sim::new(seed, faults.clone(), history);
     if trace {
         sim.oracle.keep_trace();
@@ -77,12 +78,12 @@ fn no_history_loses_what_was_promised() {
     let seeds: u64 = std::env::var("HAH_VAULT_SEEDS").map_or(200, |n| n.parse().expect("a number"));
     let mut total: BTreeMap<&str, usize> = BTreeMap::new();
     for seed in 0..seeds {
-        let report = history(seed, &usual(), false);
+        let report = history(seed, &usual(), Rules::ALL, false);
         for (what, count) in report.counts {
             *total.entry(what).or_default() += count;
         }
         if !report.holes.is_empty() {
-            let again = history(seed, &usual(), true);
+            let again = history(seed, &usual(), Rules::ALL, true);
             panic!("seed {seed}: {:#?}\n{}", report.holes, again.trace);
         }
     }
@@ -104,7 +105,7 @@ fn one_seed_is_one_history() {
     // Where a new pack stands in a listing of several pages depends on its name.
     let faults = Faults { page: usize::MAX, ..usual() };
     for seed in 0..5 {
-        let (one, other) = (history(seed, &faults, true), history(seed, &faults, true));
+        let (one, other) = (history(seed, &faults, Rules::ALL, true), history(seed, &faults, Rules::ALL, true));
         let (one_trace, other_trace) = (masked(&one.trace), masked(&other.trace));
         let differs = one_trace.lines().zip(other_trace.lines()).find(|(one, other)| one != other);
         assert_eq!(differs, None, "seed {seed}");

@@ -21,6 +21,8 @@ pub(super) const HOUR_MS: f64 = 3_600_000.0;
 pub(super) const START_MS: i64 = 1_795_305_600_000;
 /// How long the real code may think between two operations before the test gives up on it.
 const THINK_MAX: Duration = Duration::from_secs(120);
+/// How long it may take to give up after a failure, where it has asked for other things too.
+const REACTION: Duration = Duration::from_millis(3);
 /// Readings of the store's clock differ by this much: several machines answer.
 const JITTER_MS: f64 = 5_000.0;
 
@@ -207,6 +209,7 @@ impl Sim {
                 self.schedule(i);
             }
             What::Done(outcome) => {
+                self.abandon(i);
                 self.ended(i, *outcome);
                 self.rest(i);
             }
@@ -218,6 +221,18 @@ impl Sim {
         self.oracle.note(now_ms, || format!("{:?} {i}: {}", self.actors[i].role, outcome.words()));
         self.history.count(&outcome);
         self.oracle.promised(outcome, &self.objects, now_ms);
+    }
+
+    /// Requests that a run no longer waits for may be done all the same.
+    fn abandon(&mut self, i: usize) {
+        let now_ms = self.now_ms();
+        let actor = &mut self.actors[i];
+        let State::Waiting { queue, .. } = &mut actor.state else { return };
+        for (op, _) in queue.drain(..) {
+            if matches!(op, Op::Put(..) | Op::Delete(_)) && actor.random.chance(0.5) {
+                self.late.push((now_ms + hours(actor.random.uniform(0.0, self.faults.window_h)), op));
+            }
+        }
     }
 
     /// Until its next run.
@@ -337,9 +352,18 @@ impl Sim {
     }
 
     fn answer(&mut self, i: usize, reply: Reply, answer: Result<Answer, StoreError>) {
+        let is_failure = answer.is_err();
         // A run that waits for the first of two answers may have dropped the other.
         let _ = reply.send(answer);
+        if is_failure {
+            // It may end now, although other requests of it are under way.
+            std::thread::sleep(REACTION);
+            while let Ok(message) = self.receiver.try_recv() {
+                self.take(message);
+            }
+        }
         match &self.actors[i].state {
+            State::Idle => {}
             State::Waiting { queue, .. } if !queue.is_empty() => self.schedule(i),
             _ => self.actors[i].state = State::Running,
         }
