@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the tests run beside the product: the real `age` and `zstd` commands, ssh-keygen, Python 3, and a real Consul.
+# Installs what the tests run beside the product: the real `age` and `zstd` commands, ssh-keygen, Python 3, shellcheck,
+# systemd-analyze, and a real Consul.
 # Does nothing where they are already there. Debian and its relatives; elsewhere it names what is missing.
 set -euo pipefail
 
 "$(dirname "$0")/setup_consul.sh"
 
 missing=()
-for pair in age:age zstd:zstd ssh-keygen:openssh-client python3:python3; do
+for pair in age:age zstd:zstd ssh-keygen:openssh-client python3:python3 shellcheck:shellcheck systemd-analyze:systemd; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0

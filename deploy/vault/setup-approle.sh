@@ -12,7 +12,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 vault=$(command -v vault || command -v bao) || { echo "neither vault nor bao is in the PATH" >&2; exit 1; }
 
 "$vault" policy write "$name" "$here/../policies/vault/backup.hcl"
-if ! "$vault" auth list -format=json | grep -q "\"$mount/\""; then
+methods=$("$vault" auth list -format=json)
+if [[ $methods != *"\"$mount/\""* ]]; then
     "$vault" auth enable -path="$mount" approle
 fi
 role=(

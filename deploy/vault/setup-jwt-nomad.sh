@@ -21,7 +21,8 @@ for value in "$name" "$mount" "$job" "$namespace" "$audience"; do
 done
 
 "$vault" policy write "$name" "$here/../policies/vault/backup.hcl"
-if ! "$vault" auth list -format=json | grep -q "\"$mount/\""; then
+methods=$("$vault" auth list -format=json)
+if [[ $methods != *"\"$mount/\""* ]]; then
     "$vault" auth enable -path="$mount" jwt
 fi
 # The mount may serve other jobs: what is set already stays.

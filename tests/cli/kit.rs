@@ -1,8 +1,11 @@
 //! The recovery sheet: what is on it opens the repository, and no secret is on it unless it was asked for.
 
-use super::sandbox::{Sandbox, fixture};
+use super::sandbox::{BINARY, Sandbox, fixture};
+use crate::support::consul_server::{ConsulServer, consul};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
 const SECRETS: [&str; 2] = ["AGE-SECRET-KEY-1", "HAH-VAULT-WRITER-1"];
 
@@ -115,7 +118,7 @@ fn names_from_outside_cannot_become_markup_or_commands() {
     let text = read(&sandbox, "kit.txt");
     let export = text.lines().find_map(|line| line.trim().strip_prefix("export HAH_VAULT_REPO=")).expect("export");
     let echo = format!("printf %s {export}");
-    let shell = std::process::Command::new("sh").args(["-c", &echo]).current_dir(sandbox.work()).output().unwrap();
+    let shell = Command::new("sh").args(["-c", &echo]).current_dir(sandbox.work()).output().unwrap();
     assert!(String::from_utf8(shell.stdout).unwrap().ends_with(repo));
     assert!(!sandbox.work().join("pwned").exists());
 }
@@ -160,4 +163,45 @@ fn the_identity_is_not_printed_for_those_who_do_not_have_it() {
     sandbox.run(["kit"]).ok();
     sandbox.run(["kit", "--with-identity", "--out", "kit.txt"]).refused(12, "kit needs an identity", "--identity");
     assert!(!sandbox.work().join("kit.txt").exists());
+}
+
+const MASTER: &str = "11111111-2222-3333-4444-555555555555";
+
+/// The commands below a heading, without the words about them.
+fn commands(text: &str) -> String {
+    let part = text.split("THE WORST DAY").nth(1).expect("heading").split("NO SNAPSHOT").next().expect("heading");
+    let steps = part.split_once("\n1. ").expect("step").1;
+    steps.lines().filter_map(|line| line.strip_prefix("   ")).map(|line| format!("{line}\n")).collect()
+}
+
+/// The host is gone, and with it its keys. There is the store, the sheet, and a new server.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worst_day_goes_by_the_sheet_alone() {
+    let Some(program) = consul() else { return };
+    let mut lost = ConsulServer::start(&program, MASTER).await;
+    lost.fill().await;
+    let before = lost.dump(MASTER).await;
+    let old_host = Sandbox::with_repository();
+    let url = lost.url();
+    old_host.run_with_env(["backup", "consul"], &[("CONSUL_HTTP_ADDR", &url), ("CONSUL_HTTP_TOKEN", MASTER)]).ok();
+    old_host.run(["kit", "--with-identity", "--html", "kit.html", "--out", "kit.txt"]).ok();
+    let (page, text) = (read(&old_host, "kit.html"), read(&old_host, "kit.txt"));
+    lost.kill();
+    fs::remove_dir_all(old_host.config("")).unwrap();
+
+    let server = ConsulServer::start(&program, MASTER).await;
+    let new_host = Sandbox::new();
+    new_host.file("identity.txt", codes(&page).remove(0));
+    let folder = |program: &Path| fs::canonicalize(program.parent().expect("folder")).expect("folder");
+    let path = std::env::var("PATH").unwrap();
+    let path = match program.parent().is_some_and(|parent| !parent.as_os_str().is_empty()) {
+        true => format!("{}:{}:{path}", folder(Path::new(BINARY)).display(), folder(&program).display()),
+        false => format!("{}:{path}", folder(Path::new(BINARY)).display()),
+    };
+    let mut shell = Command::new("sh");
+    shell.args(["-e", "-c", &commands(&text)]).env_clear().env("PATH", path).env("HOME", new_host.tmp());
+    shell.env("CONSUL_HTTP_ADDR", server.url()).env("CONSUL_HTTP_TOKEN", MASTER).current_dir(new_host.work());
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{}\n{}", commands(&text), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(server.dump(MASTER).await, before);
 }

@@ -89,7 +89,7 @@ fn identity(secret: &Secret, page: &mut String) -> fmt::Result {
         r#"<div class="key"><div><p>The repository identity: save the code's text as <code>identity.txt</code>, or type"#
     )?;
     writeln!(page, "the last line. Typed right, <code>tail -n 1 identity.txt | sha256sum</code> begins with")?;
-    writeln!(page, "<b><code>{}</code></b>.\n<pre>{}</pre></div>", secret.check, Escaped(&secret.file))?;
+    writeln!(page, "<b><code>{}</code></b>.\n<pre class=whole>{}</pre></div>", secret.check, Escaped(&secret.file))?;
     code(&secret.file, "the repository identity", page)
 }
 

@@ -14,10 +14,10 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What hands have to fill in, because no program knows it.
 pub(super) const BLANKS: [&str; 5] = [
-    "The store's account and keys (R2: token with read access)",
+    "The store's account and keys",
     "The identity, or who holds it",
     "Vault's unseal or recovery keys",
-    "Gossip keys, configuration and TLS files of the servers",
+    "The servers' gossip keys, configuration, TLS files",
     "Who to call",
 ];
 
