@@ -128,8 +128,9 @@ impl VaultSession {
         warn: &mut dyn FnMut(String),
     ) -> Result<Arc<Self>, SourceError> {
         login.check()?;
+        let closed = watch::Sender::new(false);
         let inner = Inner {
-            api: Api::new(settings, catalog, timing.retry_delay, warn)?,
+            api: Api::new(settings, catalog, timing.retry_delay, closed.subscribe(), warn)?,
             login,
             timing,
             unwrapped: Unwrapped::default(),
@@ -140,7 +141,7 @@ impl VaultSession {
             notes: Mutex::default(),
             changed: Arc::default(),
             is_renewing: AtomicBool::new(false),
-            closed: watch::Sender::new(false),
+            closed,
             making: watch::Sender::new(0),
             is_over: AtomicBool::new(false),
         };
