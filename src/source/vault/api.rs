@@ -327,7 +327,8 @@ impl Api {
 }
 
 async fn reply(mut answer: Answer, call: &Call) -> Result<Reply, SourceError> {
-    if !answer.is_success() && !(answer.status == 404 && call.takes_404) {
+    let is_answer = answer.is_success() || (answer.status == 404 && call.takes_404);
+    if !is_answer {
         return Err(told(answer.refused().await));
     }
     let body = Zeroizing::new(answer.start_of_body(REPLY_LEN_BYTES_MAX).await);
