@@ -13,6 +13,7 @@ pub mod address;
 mod body;
 pub mod catalog;
 pub mod consul;
+pub mod deferred;
 pub mod env;
 pub mod error;
 mod http;
