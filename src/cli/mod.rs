@@ -10,6 +10,7 @@
 
 mod args;
 mod backup;
+mod check;
 mod config;
 mod config_help;
 mod console;
@@ -116,11 +117,14 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
     let result = runtime.block_on(async {
         let interrupt = Interrupt::watch(cancel, asking).map_err(internal)?;
         // Dropping the command's future removes its temporary files.
-        tokio::select! {
+        let result = tokio::select! {
             biased;
             () = interrupt.happened() => Err(ArchiveError::Interrupted.into()),
             result = dispatch(&context, command) => result,
-        }
+        };
+        // Also after an error or a signal: tokens that were made for this run end with it.
+        context.servers.close().await;
+        result
     });
     console.finish_progress();
     runtime.shutdown_timeout(SHUTDOWN_MAX);
@@ -152,6 +156,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError>
         Command::Key(args) => key::run(context, args).await,
         Command::Stats => stats::run(context).await,
         Command::Config => config::run(context),
+        Command::Check(args) => check::run(context, args).await,
         // Done before there was a runtime.
         Command::Completions { .. } | Command::Man { .. } => Ok(Exit::Done),
     }

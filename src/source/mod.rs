@@ -18,6 +18,7 @@ pub mod deferred;
 pub mod env;
 pub mod error;
 mod http;
+pub mod inspect;
 pub mod nomad;
 pub mod restore;
 pub mod secret;

@@ -166,7 +166,7 @@ fn secret_error(section: &Section, key: &str, source: SourceError) -> CliError {
 }
 
 /// Checks a block's settings; connects to nothing.
-fn validate(section: &Section, warn: &mut dyn FnMut(String)) -> Result<(), SourceError> {
+pub(super) fn validate(section: &Section, warn: &mut dyn FnMut(String)) -> Result<(), SourceError> {
     match section.kind {
         Kind::Vault => {
             let settings = build::vault(section)?;
@@ -177,6 +177,11 @@ fn validate(section: &Section, warn: &mut dyn FnMut(String)) -> Result<(), Sourc
         Kind::Nomad => Nomad::new(build::nomad(section)?, None, warn).map(drop),
         Kind::Repository | Kind::File => Ok(()),
     }
+}
+
+/// A Consul whose addresses can be looked at, with a token only if it needs no Vault.
+pub(super) fn plain_consul(section: &Section) -> Result<Consul, SourceError> {
+    Consul::new(build::consul(section)?, &mut told)
 }
 
 /// A link that `config::links` has found good before; what is left is a change of the environment in between.
@@ -269,6 +274,11 @@ impl Sessions {
             }
             Consul::new(settings, &mut told)
         })
+    }
+
+    /// A Nomad whose addresses can be looked at, with a token only if it needs no Vault.
+    pub(super) async fn plain_nomad(self: Arc<Self>, section: Section) -> Result<Nomad, SourceError> {
+        Nomad::new(build::nomad(&section)?, self.catalog(section).await?, &mut told)
     }
 
     pub(super) fn nomad(self: Arc<Self>, section: Section) -> BoxFuture<'static, Result<Nomad, SourceError>> {
