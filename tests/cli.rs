@@ -1,5 +1,6 @@
 //! The real binary, in an empty home, as a person would use it.
 
+mod config;
 mod happy;
 mod json;
 mod keys;

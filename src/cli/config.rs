@@ -62,6 +62,7 @@ fn shown(shape: Shape, key: &str, setting: &Setting) -> serde_json::Value {
         (_, Shape::Secret(_) | Shape::SecretMap) => json!("[redacted]"),
         _ if key == "tls.ca_pem" => json!("[PEM]"),
         (Value::Text(text) | Value::Raw(text), _) => json!(without_password(key, text)),
+        (Value::Texts(texts), _) if texts.len() == 1 => json!(without_password(key, &texts[0])),
         (Value::Texts(texts), _) => {
             json!(texts.iter().map(|text| without_password(key, text)).collect::<Vec<String>>())
         }

@@ -9,7 +9,8 @@ Flags beat environment variables, and these beat the file. Where the file has se
 nomad) blocks, one that names its address uses nothing of the environment, and one that does not is the
 environment's cluster: VAULT_ADDR and so on fill in what it does not say.
 
-The file is HCL (or JSON). Every block and key is optional:
+The file is HCL (or JSON). Every block and key is optional. Shortened here; in the file each key has a
+line of its own:
 
   repository {
     url        = \"r2://ACCOUNT/BUCKET/prefix\"           # as --repo

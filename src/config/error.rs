@@ -67,6 +67,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// The same without the line: where the text cannot be read, nobody knows what is a value.
+    pub(super) fn without_excerpt(self) -> Self {
+        Self { excerpt: String::new(), ..self }
+    }
+
     /// The place of a byte.
     pub(super) fn of(path: PathBuf, text: &str, at: usize) -> Self {
         let mut at = at.min(text.len());
@@ -92,6 +97,11 @@ impl fmt::Display for Place {
     }
 }
 
+/// Whether a text is a key, perhaps behind the beginning of its block, rather than the end of a value.
+fn is_key(text: &str) -> bool {
+    !text.contains(',') && text.matches('"').count() <= 2
+}
+
 /// A line up to its first value; nothing of a line that does not begin like a key or a block: it may be a part of a
 /// secret.
 fn excerpt(line: &str) -> String {
@@ -101,12 +111,12 @@ fn excerpt(line: &str) -> String {
         if !quoted && (c == '=' || c == ':') {
             // base64 ends so.
             let is_end = line[at + c.len_utf8()..].trim_matches('=').is_empty();
-            return if is_end { String::new() } else { format!("{shown}{c} …") };
+            return if is_end || !is_key(&shown) { String::new() } else { format!("{shown}{c} …") };
         }
         quoted ^= c == '"';
         shown.push(if c.is_control() { ' ' } else { c });
     }
-    if line.ends_with('{') || line == "}" { shown } else { String::new() }
+    if line.ends_with('{') && is_key(&shown) || line == "}" { shown } else { String::new() }
 }
 
 #[cfg(test)]
@@ -132,6 +142,8 @@ mod tests {
             ("  hunter2", ""),
             ("  hunter2==", ""),
             ("}", "}"),
+            ("\"hunter2\", \"tls\": {}", ""),
+            ("\"hunter2\", \"tls\" {", ""),
         ] {
             let excerpt = excerpt(line);
             assert_eq!(excerpt, shown);

@@ -68,7 +68,7 @@ impl Config {
         let is_json = path.extension().is_some_and(|e| e == "json") || text.trim_start().starts_with('{');
         let mut reader = read::Reader { path: Arc::from(path), text, warnings: Vec::new() };
         let members = if is_json { json::parse(text) } else { hcl::parse(text) };
-        let members = members.map_err(|error| reader.error(error.at, error.reason, None))?;
+        let members = members.map_err(|error| reader.syntax(error))?;
         let sections = reader.sections(members)?;
         links::check(&sections)?;
         Ok(Self { path: Some(path.to_owned()), sections, warnings: reader.warnings })

@@ -7,7 +7,7 @@ use super::error::{ConfigError, Place};
 use super::nearest::nearest;
 use super::schema::{Key, Kind, LOGINS, Shape};
 use super::section::{Origin, Reference, Section, Setting, Value as Typed};
-use super::tree::{Label, Member, Node, Value};
+use super::tree::{Label, Member, Node, SyntaxError, Value};
 use super::values;
 
 /// A file that is read.
@@ -31,6 +31,11 @@ impl Reader<'_> {
     pub(super) fn error(&self, at: usize, what: impl Into<String>, hint: Option<String>) -> ConfigError {
         let place = Place::of(self.path.to_path_buf(), self.text, at);
         ConfigError::At { place, what: what.into(), hint }
+    }
+
+    pub(super) fn syntax(&self, error: SyntaxError) -> ConfigError {
+        let place = Place::of(self.path.to_path_buf(), self.text, error.at).without_excerpt();
+        ConfigError::At { place, what: error.reason, hint: None }
     }
 
     fn line(&self, at: usize) -> usize {
