@@ -6,6 +6,7 @@ mod nomad;
 mod reach;
 mod restore;
 mod restore_service;
+mod session;
 mod vault;
 
 use std::io::Read;

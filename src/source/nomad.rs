@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::address::Address;
 use super::catalog::{self, token_header};
-use super::consul::{Consul, first, snapshot_request};
+use super::consul::{Consul, first, patiently, snapshot_request};
 use super::error::Operation;
 use super::http::{Answer, Endpoint, Http, Request, with_query};
 use super::restore::{Preflight, Settled, Target, settle_raft};
@@ -131,20 +131,11 @@ impl Nomad {
     /// Asks for the snapshot, again for a while if the token is fresh.
     async fn ask(&self, endpoint: &Endpoint) -> Result<Answer, SourceError> {
         let path = self.path(self.settings.stale);
-        let mut retries = self.settings.fresh_token.retries;
-        loop {
+        patiently(self.settings.fresh_token, || async {
             let token = self.token()?;
-            let answer = endpoint.send(&snapshot_request(&path, &token, endpoint)).await?;
-            if answer.is_success() {
-                return Ok(answer);
-            }
-            let error = answer.refused().await;
-            if retries == 0 || !error.is_unknown_token() {
-                return Err(error);
-            }
-            retries -= 1;
-            tokio::time::sleep(self.settings.fresh_token.delay).await;
-        }
+            endpoint.send(&snapshot_request(&path, &token, endpoint)).await
+        })
+        .await
     }
 
     pub(super) async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {

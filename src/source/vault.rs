@@ -14,6 +14,7 @@ mod redirect;
 mod renewal;
 pub mod session;
 mod settle;
+mod tokens;
 mod wrapping;
 
 use std::sync::Arc;
