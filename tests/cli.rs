@@ -1,5 +1,6 @@
 //! The real binary, in an empty home, as a person would use it.
 
+mod check;
 mod config;
 mod happy;
 mod json;
@@ -7,4 +8,5 @@ mod keys;
 mod refusals;
 mod sandbox;
 mod services;
+mod sessions;
 mod signals;

@@ -84,10 +84,9 @@ fn value(expression: &Expression) -> Value {
             heredoc.dedent();
             literal(&heredoc.template)
         }
-        Expression::FuncCall(call) if !call.name.is_namespaced() => Value::Call {
-            name: call.name.name.as_str().to_owned(),
-            arguments: call.args.iter().map(node).collect(),
-        },
+        Expression::FuncCall(call) if !call.name.is_namespaced() => {
+            Value::Call { name: call.name.name.as_str().to_owned(), arguments: call.args.iter().map(node).collect() }
+        }
         Expression::Variable(_) | Expression::Traversal(_) => Value::Other("a bare word: texts stand in quotes"),
         _ => Value::Other("an expression, and none is computed here"),
     }

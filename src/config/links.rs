@@ -47,7 +47,8 @@ fn names(sections: &[Section]) -> Result<(), ConfigError> {
         }
         let name = section.source_name();
         if let Err(error) = name.parse::<SourceName>() {
-            let hint = "a source's name has lower-case letters, digits and hyphens: say another one with source = \"…\"";
+            let hint =
+                "a source's name has lower-case letters, digits and hyphens: say another one with source = \"…\"";
             return Err(wrong(section, "source", error.to_string(), hint));
         }
         let title = section.title();

@@ -184,11 +184,8 @@ const SOURCE: &[Key] = &[
 const FILE: &[Key] = &[key("path", Path), key("raw", Flag)];
 
 /// Keys of all servers that no variable says.
-const SERVER: &[Key] = &[
-    key("connect_timeout", Duration),
-    key("first_byte_timeout", Duration),
-    key("idle_timeout", Duration),
-];
+const SERVER: &[Key] =
+    &[key("connect_timeout", Duration), key("first_byte_timeout", Duration), key("idle_timeout", Duration)];
 
 const VAULT: &[Key] = &[
     set("address", Texts, &[Same("BAO_AGENT_ADDR"), Same("VAULT_AGENT_ADDR"), Same("BAO_ADDR"), Same("VAULT_ADDR")]),

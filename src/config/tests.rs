@@ -112,9 +112,17 @@ fn blocks_agree_with_each_other() {
         ("vault { source = \"Home\" }", "source name", "lower-case"),
         ("repository {}\nrepository {}", "a repository block already", ""),
         ("vault \"a\" {}\nvault \"b\" {}\nconsul { token = creds(\"c\") }", "does not say which vault", "secrets_from"),
-        ("vault \"a\" {}\nconsul {; token = creds(\"c\"); secrets_from = \"x\"; }", "vault \"x\", which is not", "vault \"a\""),
+        (
+            "vault \"a\" {}\nconsul {; token = creds(\"c\"); secrets_from = \"x\"; }",
+            "vault \"x\", which is not",
+            "vault \"a\"",
+        ),
         ("repository {; s3 { access_key_id = \"x\" }; }", "without each other", "both"),
-        ("vault { address = \"consul://service/vault\" }\nconsul { token = creds(\"c\") }", "each needs the other", "catalog_token"),
+        (
+            "vault { address = \"consul://service/vault\" }\nconsul { token = creds(\"c\") }",
+            "each needs the other",
+            "catalog_token",
+        ),
         (
             "vault \"a\" {; address = \"consul://service/a\"; catalog = \"a\"; }; \
              vault \"b\" {; address = \"consul://service/b\"; catalog = \"b\"; }; \
@@ -189,7 +197,9 @@ fn a_login_that_is_named_beats_a_token_that_is_there() {
     };
     let approle = "vault {; auth \"approle\" { role_id = \"r\" }; }";
     let token = merged(&[("VAULT_TOKEN", "t")], approle);
-    assert!(token.setting("auth").is_none() && token.setting("auth.role_id").is_none() && token.secret("token").is_some());
+    assert!(
+        token.setting("auth").is_none() && token.setting("auth.role_id").is_none() && token.secret("token").is_some()
+    );
     let jwt = [("VAULT_TOKEN", "t"), ("HAH_VAULT_AUTH", "jwt"), ("HAH_VAULT_AUTH_JWT_FILE", "/j")];
     let jwt = merged(&jwt, approle);
     assert_eq!((jwt.text("auth"), jwt.secret("token"), jwt.secret("auth.role_id")), (Some("jwt"), None, None));
@@ -200,8 +210,10 @@ fn a_login_that_is_named_beats_a_token_that_is_there() {
 
 #[test]
 fn a_block_is_read_under_the_names_of_its_variables() {
-    let section = only("vault {; address = [\"a\", \"b\"]; follow_redirect = false; answer_timeout = \"2m\"; \
-                        leader_addresses = { \"x\" = \"y\", \"z\" = \"w\" }; token = \"secret\"; }");
+    let section = only(
+        "vault {; address = [\"a\", \"b\"]; follow_redirect = false; answer_timeout = \"2m\"; \
+                        leader_addresses = { \"x\" = \"y\", \"z\" = \"w\" }; token = \"secret\"; }",
+    );
     let found = |name: &str| section.variable(name, &|name| Some(format!("process {name}")));
     assert_eq!(found("VAULT_ADDR").as_deref(), Some("a,b"));
     assert_eq!(found("VAULT_DISABLE_REDIRECTS").as_deref(), Some("true"));

@@ -62,9 +62,9 @@ pub(super) fn typed(shape: Shape, node: Node) -> Result<Typed, Wrong> {
             pairs.collect::<Result<_, Wrong>>().map(Typed::TextMap)
         }
         (Shape::SecretMap, Value::Body(members)) => {
-            let pairs = members.into_iter().map(|member| {
-                Ok((plain(member.at, &member.key)?, reference(member.node, References::Local)?))
-            });
+            let pairs = members
+                .into_iter()
+                .map(|member| Ok((plain(member.at, &member.key)?, reference(member.node, References::Local)?)));
             pairs.collect::<Result<_, Wrong>>().map(Typed::SecretMap)
         }
         (_, Value::Call { .. }) => {

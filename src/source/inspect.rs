@@ -46,7 +46,8 @@ pub enum Permission {
 }
 
 /// Vault's answer with status 200 whatever the node's state is.
-const HEALTH: &str = "/v1/sys/health?standbyok=true&perfstandbyok=true&sealedcode=200&uninitcode=200&drsecondarycode=200";
+const HEALTH: &str =
+    "/v1/sys/health?standbyok=true&perfstandbyok=true&sealedcode=200&uninitcode=200&drsecondarycode=200";
 
 #[derive(Deserialize)]
 struct Health {

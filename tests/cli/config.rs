@@ -76,7 +76,11 @@ fn config_connects_to_nothing_and_reads_no_secret() {
 fn what_is_wrong_in_the_file_is_told_with_its_place() {
     let sandbox = Sandbox::new();
     for (text, error, hint) in [
-        ("vault {\n  adress = \"hunter2-hunter2\"\n}\n", "config.hcl:2:3: vault has no key \"adress\"", "did you mean address?"),
+        (
+            "vault {\n  adress = \"hunter2-hunter2\"\n}\n",
+            "config.hcl:2:3: vault has no key \"adress\"",
+            "did you mean address?",
+        ),
         ("vault {\n  backup = \"hunter2-hunter2\"\n}\n", "config.hcl:2:12: backup is a text", ""),
         ("vault {\n  token = 'hunter2-hunter2'\n}\n", "config.hcl:2:11: this is not HCL", ""),
     ] {
@@ -149,9 +153,8 @@ async fn variables_beat_the_only_block_and_stay_away_from_one_of_several() {
     let (one, two) = (VaultServer::start(Role::Active, &one).await, VaultServer::start(Role::Active, &two).await);
     let sandbox = Sandbox::with_repository();
     sandbox.file("token", vault_server::TOKEN);
-    let block = |label: &str, url: &str| {
-        format!("vault{label} {{\n  address = \"{url}\"\n  token = file(\"token\")\n}}\n")
-    };
+    let block =
+        |label: &str, url: &str| format!("vault{label} {{\n  address = \"{url}\"\n  token = file(\"token\")\n}}\n");
     let url = one.server.url();
     let env = [("VAULT_ADDR", url.as_str()), ("VAULT_TOKEN", vault_server::TOKEN)];
     write_config(&sandbox, &block("", "http://127.0.0.1:1"));

@@ -112,7 +112,8 @@ fn sections(args: &Check, settings: &Settings) -> Result<Vec<(Section, bool)>, C
 
 fn configuration(settings: &Settings, sections: &[(Section, bool)]) -> Finding {
     let file = settings.path.as_ref().map_or_else(|| "no file".to_owned(), |path| path.display().to_string());
-    let names: Vec<String> = sections.iter().filter(|(_, is_source)| *is_source).map(|(s, _)| s.source_name()).collect();
+    let names: Vec<String> =
+        sections.iter().filter(|(_, is_source)| *is_source).map(|(s, _)| s.source_name()).collect();
     match names.as_slice() {
         [] => Finding::new("configuration", "sources", Verdict::Warning, format!("{file}; no source is configured"))
             .with_hint("name some in the configuration file, or set VAULT_ADDR, CONSUL_HTTP_ADDR, NOMAD_ADDR"),
@@ -133,7 +134,9 @@ fn clock(clocks: &[(String, i64)]) -> Vec<Finding> {
         .collect();
     let most = clocks.iter().map(|(_, ahead_s)| ahead_s.unsigned_abs()).max();
     match most.filter(|_| apart.is_empty()) {
-        Some(most) => vec![Finding::ok("clock", "all", format!("{} clocks differ by at most {most} s", clocks.len() + 1))],
+        Some(most) => {
+            vec![Finding::ok("clock", "all", format!("{} clocks differ by at most {most} s", clocks.len() + 1))]
+        }
         None => apart,
     }
 }
@@ -145,7 +148,9 @@ fn tell(context: &Context, findings: &[Finding]) -> Result<(), CliError> {
     let mut rows = Vec::new();
     for finding in findings {
         rows.push(finding.row());
-        rows.extend(finding.hint.as_ref().map(|hint| vec![String::new(), String::new(), String::new(), format!("-> {hint}")]));
+        rows.extend(
+            finding.hint.as_ref().map(|hint| vec![String::new(), String::new(), String::new(), format!("-> {hint}")]),
+        );
     }
     context.console.show(&human::table(&["RESULT", "OF", "WHAT", "FOUND"], &rows))
 }

@@ -64,7 +64,8 @@ pub(super) fn catalog_token(section: &Section) -> Result<Option<Token>, SourceEr
         Some(reference) if !reference.needs_vault() => token(section, "token", reference, service).map(Some),
         // HAH_VAULT_CONSUL_CREDS is for the snapshot; the job's own token finds Vault.
         Some(_) if matches!(origin, Origin::Variable(_)) => {
-            let file = variable("CONSUL_HTTP_TOKEN_FILE").map(|path| Token::File { path: path.into(), optional: false });
+            let file =
+                variable("CONSUL_HTTP_TOKEN_FILE").map(|path| Token::File { path: path.into(), optional: false });
             let given = || variable("CONSUL_HTTP_TOKEN").map(|token| Token::Given(Secret::new(token)));
             Ok(Some(file.or_else(given).unwrap_or_default()))
         }
@@ -109,11 +110,8 @@ pub(super) fn local(
     reference: &Reference,
     service: ServiceKind,
 ) -> Result<Secret, SourceError> {
-    let wrong = |reason: String| SourceError::Setting {
-        service,
-        name: format!("{key} ({})", section.origin_of(key)),
-        reason,
-    };
+    let wrong =
+        |reason: String| SourceError::Setting { service, name: format!("{key} ({})", section.origin_of(key)), reason };
     match reference {
         Reference::Literal(secret) => Ok(secret.clone()),
         Reference::Env(name) => {

@@ -104,12 +104,7 @@ impl Servers {
     }
 
     /// A secret of a block.
-    pub(super) async fn secret(
-        &self,
-        section: &Section,
-        key: &str,
-        reference: &Reference,
-    ) -> Result<Secret, CliError> {
+    pub(super) async fn secret(&self, section: &Section, key: &str, reference: &Reference) -> Result<Secret, CliError> {
         let found = match reference.needs_vault() {
             true => Arc::clone(&self.sessions).issued(section.clone(), reference.clone()).await,
             false => build::local(section, key, reference, ServiceKind::Vault),
@@ -198,7 +193,10 @@ fn told(_: String) {}
 
 impl Sessions {
     /// The session with a Vault; nothing is connected to yet.
-    pub(super) fn session(self: Arc<Self>, vault: Section) -> BoxFuture<'static, Result<Arc<VaultSession>, SourceError>> {
+    pub(super) fn session(
+        self: Arc<Self>,
+        vault: Section,
+    ) -> BoxFuture<'static, Result<Arc<VaultSession>, SourceError>> {
         Box::pin(async move {
             let cell = {
                 let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
