@@ -3,7 +3,7 @@
 mod archive;
 mod consul;
 mod nomad;
-mod reach;
+pub(crate) mod reach;
 mod restore;
 mod restore_service;
 mod session;

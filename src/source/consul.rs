@@ -21,7 +21,7 @@ const PATH: &str = "/v1/snapshot";
 /// A Consul cluster.
 #[derive(Debug)]
 pub struct Consul {
-    http: Http,
+    pub(super) http: Http,
     settings: ConsulSettings,
 }
 
@@ -81,12 +81,12 @@ impl Consul {
         Ok(Self { http, settings })
     }
 
-    fn token(&self) -> Result<Vec<(&'static str, Secret)>, SourceError> {
+    pub(super) fn token(&self) -> Result<Vec<(&'static str, Secret)>, SourceError> {
         Ok(token_header("x-consul-token", self.settings.token.read(ServiceKind::Consul)?))
     }
 
     /// The first address at which `ask` succeeds.
-    async fn first<T, F: Future<Output = Result<T, SourceError>>>(
+    pub(super) async fn first<T, F: Future<Output = Result<T, SourceError>>>(
         &self,
         ask: impl Fn(Endpoint) -> F,
     ) -> Result<T, SourceError> {
@@ -153,7 +153,7 @@ impl Consul {
         .await
     }
 
-    async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {
+    pub(super) async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {
         let leader: String = endpoint.look("/v1/status/leader", &[]).await?;
         let agent = endpoint.look::<AgentSelf>("/v1/agent/self", &self.token()?).await;
         Ok((agent.ok(), leader))

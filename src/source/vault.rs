@@ -94,6 +94,14 @@ impl Vault {
         Ok(Self { session: Some(session), ..Self::new(settings, catalog, warn)? })
     }
 
+    pub(super) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    pub(super) fn catalog(&self) -> Option<&Arc<Consul>> {
+        self.catalog.as_ref()
+    }
+
     async fn token(&self) -> Result<Option<Secret>, SourceError> {
         match &self.session {
             Some(session) => session.current().await,

@@ -21,7 +21,7 @@ fn certificates(name: &str) -> Vec<CertificateDer<'static>> {
 }
 
 /// A server with the certificate of 127.0.0.1, or with that of the name `vault.test`, which asks for ours.
-pub(super) fn acceptor(named: bool) -> tokio_rustls::TlsAcceptor {
+pub(crate) fn acceptor(named: bool) -> tokio_rustls::TlsAcceptor {
     let folder = if named { "tls_names" } else { "tls" };
     let builder = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
