@@ -1,5 +1,7 @@
 //! The real binary, in an empty home, as a person would use it.
 
+mod check;
+mod config;
 mod happy;
 mod json;
 mod keys;
@@ -7,4 +9,5 @@ mod kit;
 mod refusals;
 mod sandbox;
 mod services;
+mod sessions;
 mod signals;

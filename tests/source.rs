@@ -3,9 +3,10 @@
 mod archive;
 mod consul;
 mod nomad;
-mod reach;
+pub(crate) mod reach;
 mod restore;
 mod restore_service;
+mod session;
 mod vault;
 
 use std::io::Read;
@@ -41,6 +42,7 @@ fn vault_settings(urls: &[&str], token: &str) -> VaultSettings {
         namespace: Some("team/".into()),
         leader_addresses: Vec::new(),
         follow_redirect: true,
+        max_retries: 2,
     }
 }
 

@@ -24,6 +24,7 @@ use hah_vault_format::manifest::{
     Chunker, Counts, Extent, Kind, ManifestLabel, Original, PackRef, RaftMeta, Transform, Wrapper,
 };
 use hah_vault_format::{Index, Manifest, ManifestName, ObjectId, SourceName, UnixTime};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -93,6 +94,8 @@ pub struct BackupOptions {
     /// Which rules hold: all.
     #[doc(hidden)]
     pub rules: Rules,
+    /// What holds for some sources instead of all of the above.
+    pub sources: BTreeMap<SourceName, BackupOptions>,
 }
 
 /// Waits before a snapshot is taken again: 1, 2 and 4 s.
@@ -109,7 +112,14 @@ impl Default for BackupOptions {
             shrink_warn_below_percent: 50,
             tags: Vec::new(),
             rules: Rules::ALL,
+            sources: BTreeMap::new(),
         }
+    }
+}
+
+impl BackupOptions {
+    fn of(&self, source: &SourceName) -> &Self {
+        self.sources.get(source).unwrap_or(self)
     }
 }
 
@@ -171,9 +181,9 @@ async fn run(
     let since_boot = repository.world.since_boot();
     let before = repository.look().await?;
     let uploader = Uploader::start(&repository.store, &repository.monitor);
-    let run = Run { repository, before: &before, since_boot, options, compact, cancel, queue: uploader.queue() };
     let outcomes = sources.into_iter().map(|source| {
-        let run = &run;
+        let (before, options, queue) = (&before, options.of(&source.name), uploader.queue());
+        let run = Run { repository, before, since_boot, options, compact, cancel, queue };
         async move {
             let name = source.name.clone();
             (name, run.source(source).await)
@@ -184,7 +194,7 @@ async fn run(
     Ok(outcomes)
 }
 
-/// What all sources of a run share.
+/// One source's part of a run.
 struct Run<'r> {
     repository: &'r Repository,
     before: &'r Before,

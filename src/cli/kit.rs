@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context, args: Kit) -> Result<Exit, CliError> 
     let repository = context.repository(need, "kit").await?;
     let store = repository.store.as_ref();
     let mut sheet = Sheet::new(repository.keyring.writer.repository, store.describe(), now(context)?);
-    sheet.settings = settings(context);
+    sheet.settings = settings(context, store);
     sheet.copies = copies(store).await?;
     sheet.sources = sources(&repository).await?;
     if args.with_identity {
@@ -59,7 +59,7 @@ pub(super) fn of_new_repository(
     path: &Path,
 ) -> Result<(), CliError> {
     let mut sheet = Sheet::new(id, store.describe(), now(context)?);
-    sheet.settings = settings(context);
+    sheet.settings = settings(context, store);
     sheet.copies = wrapped.iter().map(|(label, bytes)| copy(label, bytes)).collect::<Result<_, _>>()?;
     let is_html = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("html"));
     if is_html { write(&sheet, None, Some(path)) } else { write(&sheet, Some(path), None) }
@@ -122,19 +122,13 @@ fn now(context: &Context) -> Result<String, CliError> {
 
 /// Settings of an S3 store that are not in its URL. None of them is a secret: endpoints that hold one are refused when
 /// the store is opened.
-fn settings(context: &Context) -> Vec<(&'static str, String)> {
-    let s3 = &context.global.s3;
-    let either = |option: &Option<String>, names: &[&str]| {
-        let variable = || names.iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()));
-        option.clone().or_else(variable)
-    };
-    if !context.global.repo.as_deref().is_some_and(|url| url.starts_with("s3://") || url.starts_with("r2://")) {
+fn settings(context: &Context, store: &dyn Store) -> Vec<(&'static str, String)> {
+    if !store.describe().starts_with("s3://") && !store.describe().starts_with("r2://") {
         return Vec::new();
     }
-    let endpoint = either(&s3.s3_endpoint, &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
-    let region = either(&s3.s3_region, &["AWS_REGION", "AWS_DEFAULT_REGION"]);
-    let settings = [("AWS_ENDPOINT_URL", endpoint), ("AWS_REGION", region)];
-    settings.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    let named = [("AWS_ENDPOINT_URL", "s3.endpoint"), ("AWS_REGION", "s3.region")];
+    let given = |key: &str| context.settings.repository.text(key).map(str::to_owned);
+    named.into_iter().filter_map(|(variable, key)| Some((variable, given(key)?))).collect()
 }
 
 /// The wrapped copies in the store.

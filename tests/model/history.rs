@@ -34,13 +34,26 @@ pub(super) enum Role {
     Undeleter,
 }
 
-impl Role {
+/// Who takes part.
+#[derive(Debug, Clone)]
+pub(super) struct Cast {
+    /// The source of each writer.
+    pub writers: Vec<usize>,
+    /// How many snapshots each collector keeps.
+    pub collectors: Vec<u32>,
+    /// Mean time between two runs: of writers, of collectors, of the undeleter.
+    pub pauses_h: [f64; 3],
+    /// Which rules hold for all of them.
+    pub rules: Rules,
+}
+
+impl Cast {
     /// Mean time between two runs.
-    pub fn pause_h(self) -> f64 {
-        match self {
-            Self::Writer { .. } => 5.0,
-            Self::Collector { .. } => 6.0,
-            Self::Undeleter => 8.0,
+    pub fn pause_h(&self, role: Role) -> f64 {
+        match role {
+            Role::Writer { .. } => self.pauses_h[0],
+            Role::Collector { .. } => self.pauses_h[1],
+            Role::Undeleter => self.pauses_h[2],
         }
     }
 }
@@ -94,8 +107,7 @@ impl Outcome {
 /// The actors, and what they know.
 pub(super) struct History {
     keyring: Keyring,
-    writers: Vec<usize>,
-    rules: Rules,
+    pub cast: Cast,
     contents: Vec<Vec<u8>>,
     scratch: tempfile::TempDir,
     files: usize,
@@ -104,17 +116,17 @@ pub(super) struct History {
 }
 
 impl History {
-    pub fn new(seed: u64, keyring: Keyring, writers: Vec<usize>, rules: Rules) -> Self {
+    pub fn new(seed: u64, keyring: Keyring, cast: Cast) -> Self {
         let mut random = Random::new(seed, 2);
-        let sources = writers.iter().max().map_or(0, |source| source + 1);
+        let sources = cast.writers.iter().max().map_or(0, |source| source + 1);
         let contents = (0..sources).map(|_| bytes(&mut random, BLOCKS * BLOCK_LEN_BYTES)).collect();
         let scratch = tempfile::tempdir().expect("scratch");
-        Self { keyring, writers, rules, contents, scratch, files: 0, random, counts: BTreeMap::new() }
+        Self { keyring, cast, contents, scratch, files: 0, random, counts: BTreeMap::new() }
     }
 
     pub fn roles(&self) -> Vec<Role> {
-        let mut roles: Vec<Role> = self.writers.iter().map(|source| Role::Writer { source: *source }).collect();
-        roles.extend([1, 2, 1].map(|keep_last| Role::Collector { keep_last }));
+        let mut roles: Vec<Role> = self.cast.writers.iter().map(|source| Role::Writer { source: *source }).collect();
+        roles.extend(self.cast.collectors.iter().map(|keep_last| Role::Collector { keep_last: *keep_last }));
         roles.push(Role::Undeleter);
         roles
     }
@@ -160,7 +172,7 @@ impl History {
                 let path = self.scratch.path().join(self.files.to_string());
                 std::fs::write(&path, &*content).expect("source");
                 let options =
-                    BackupOptions { fresh: random.chance(0.03), rules: self.rules, ..BackupOptions::default() };
+                    BackupOptions { fresh: random.chance(0.03), rules: self.cast.rules, ..BackupOptions::default() };
                 Box::pin(async move {
                     let result = back_up(&repository, source, path, &options).await;
                     Outcome::Backup { result, content, began_ms }
@@ -168,14 +180,14 @@ impl History {
             }
             Role::Collector { keep_last } => {
                 let policy = Policy { keep_last, ..Policy::NOTHING };
-                let options = GcOptions { policy, force: true, rules: self.rules, ..GcOptions::default() };
+                let options = GcOptions { policy, force: true, rules: self.cast.rules, ..GcOptions::default() };
                 Box::pin(async move {
                     let result = gc(&repository, &options, &Cancel::default()).await;
                     Outcome::Collection { result }
                 })
             }
             Role::Undeleter => {
-                let (rules, oldest, chosen) = (self.rules, random.chance(0.5), random.next_u32() as usize);
+                let (rules, oldest, chosen) = (self.cast.rules, random.chance(0.5), random.next_u32() as usize);
                 Box::pin(async move {
                     let result = undelete_some(&repository, rules, oldest, chosen).await;
                     Outcome::Undeletion { result, began_ms }

@@ -1,6 +1,7 @@
 //! What several tests need, and stand-ins for the servers and stores that hah-vault talks to.
 
 pub mod consul_server;
+pub mod consul_stand_in;
 pub mod fault_store;
 pub mod fuzz_targets;
 pub mod hooked_store;
@@ -12,4 +13,5 @@ pub mod service_server;
 pub mod small_disk;
 pub mod state;
 pub mod tools;
+pub mod vault_cluster;
 pub mod vault_server;
