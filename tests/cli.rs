@@ -1,6 +1,7 @@
 //! The real binary, in an empty home, as a person would use it.
 
 mod happy;
+mod into_server;
 mod json;
 mod keys;
 mod refusals;

@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod error;
+pub mod keystore;
 pub mod manifests;
 pub mod monitor;
 mod parent;

@@ -12,8 +12,9 @@ use crate::archive::repository::read_info;
 use crate::exit::Exit;
 use hah_vault_format::SourceName;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const FORM: &str = "write NAME=PATH, NAME=- for standard input, or vault, consul or nomad for the service itself";
 
@@ -26,12 +27,14 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
     if stdin && std::io::stdin().is_terminal() {
         return Err(CliError::usage("standard input is a terminal", "pipe a snapshot into it, or write NAME=PATH"));
     }
+    let keystores = keystores(args.keystore, &sources)?;
     let repository = open(context, args.init).await?;
     let options = BackupOptions {
         fresh: args.fresh,
         raw: args.raw,
         horizon: args.horizon,
         compression: args.compression.into(),
+        keystores,
         ..BackupOptions::default()
     };
     let outcomes = backup(&repository, sources, &options, &context.cancel).await?;
@@ -54,6 +57,22 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
         all if all.len() == total => Exit::Failed,
         _ => Exit::Partial,
     })
+}
+
+/// The keystore of the source nomad, from the option or the variable.
+fn keystores(option: Option<PathBuf>, sources: &[SourceSpec]) -> Result<BTreeMap<SourceName, PathBuf>, CliError> {
+    let Some(nomad) = sources.iter().map(|source| &source.name).find(|name| name.as_str() == "nomad") else {
+        return match option {
+            // The variable may be set for all runs of a host.
+            None => Ok(BTreeMap::new()),
+            Some(_) => Err(CliError::usage(
+                "--keystore is of no use: nomad is not among the sources",
+                "the keystore is stored with the snapshot of the source nomad",
+            )),
+        };
+    };
+    let variable = || std::env::var_os("HAH_VAULT_NOMAD_KEYSTORE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    Ok(option.or_else(variable).map(|folder| (nomad.clone(), folder)).into_iter().collect())
 }
 
 async fn open(context: &Context, make: bool) -> Result<Repository, CliError> {
@@ -108,6 +127,10 @@ fn tell(console: &Console, reports: &[BackupReport]) -> Result<(), CliError> {
         return Ok(());
     }
     let rows: Vec<Vec<String>> = reports.iter().map(row).collect();
+    for report in reports.iter().filter(|report| report.keystore_files > 0) {
+        let (name, files) = (&report.manifest.name.source, report.keystore_files);
+        console.say(&format!("{name}: {files} key files of the keystore are stored with the snapshot"));
+    }
     let header = ["SOURCE", ">SIZE", ">STREAM", ">NEW", ">STORED", ">RATIO", ">TIME", "MANIFEST"];
     console.report(&human::table(&header, &rows))
 }
@@ -141,6 +164,7 @@ fn object(report: &BackupReport) -> serde_json::Value {
         "chunks": manifest.counts.chunks,
         "chunks_new": manifest.counts.chunks_new,
         "packs_given_up": report.packs_given_up,
+        "keystore_files": report.keystore_files,
         "took_ms": u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
     })
 }

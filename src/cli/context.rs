@@ -179,6 +179,11 @@ impl Context {
         TerminalPrompt::new(&self.console, &self.asking, given)
     }
 
+    /// Asks for a line; none if nobody answers.
+    pub(super) fn ask(&self, question: &str) -> Option<String> {
+        self.prompt(None).line(question)
+    }
+
     /// Asks what a recipient's plugin wants to know.
     pub(super) fn recipient_prompt(&self) -> TerminalPrompt {
         self.prompt(None)

@@ -4,7 +4,7 @@ use crate::archive::ArchiveError;
 use crate::exit::Exit;
 use crate::keys::KeyError;
 use crate::store::StoreError;
-use hah_vault_format::FormatError;
+use hah_vault_format::{FormatError, SourceName};
 use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
@@ -23,6 +23,17 @@ pub(super) enum CliError {
         what: String,
         /// What to type instead.
         hint: Option<String>,
+    },
+    /// A restore into a server was not confirmed.
+    #[error("not confirmed: nothing was sent")]
+    NotConfirmed,
+    /// What a restore was about to replace was not backed up.
+    #[error("{to} was not backed up first, and so nothing was sent to it")]
+    BackupFirst {
+        /// The target.
+        to: SourceName,
+        /// Why.
+        source: Box<ArchiveError>,
     },
     /// A key, or a text that should be one.
     #[error("{name}")]
@@ -97,6 +108,11 @@ impl CliError {
         match self {
             Self::Archive(error) => error.hint(),
             Self::Usage { hint, .. } => hint.clone(),
+            Self::NotConfirmed => None,
+            Self::BackupFirst { source, .. } => {
+                let without = "--no-backup-first restores without it, and then nothing leads back";
+                Some(source.hint().map_or_else(|| without.into(), |hint| format!("{hint}; {without}")))
+            }
             Self::Key { source: KeyError::Recipient { .. }, .. } => {
                 Some("recipients are public keys: see `age-keygen -y FILE`, or the .pub file of an SSH key".into())
             }
@@ -120,7 +136,8 @@ impl CliError {
     /// The exit code.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Archive(error) => error.exit(),
+            Self::Archive(error) | Self::BackupFirst { source: error, .. } => error.exit(),
+            Self::NotConfirmed => Exit::Failed,
             Self::Usage { .. } | Self::Key { source: KeyError::Recipient { .. }, .. } => Exit::Usage,
             Self::Key { source: KeyError::Format(FormatError::TooNew { .. }), .. } => Exit::TooNew,
             Self::Key { .. } | Self::Identity(_) | Self::NoKey { .. } => Exit::NoKey,

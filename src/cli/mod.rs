@@ -23,6 +23,7 @@ mod key;
 mod list;
 mod prompt;
 mod restore;
+mod restore_to;
 mod servers;
 mod show;
 mod signals;

@@ -3,11 +3,12 @@
 use super::args::Restore;
 use super::context::{Context, Need};
 use super::error::CliError;
-use super::human;
 use super::show::hex;
+use super::{human, restore_to};
 use crate::archive::restore::{Exactness, RestoreReport, default_file_name, restore, restore_to_file};
-use crate::archive::{ArchiveError, Repository};
+use crate::archive::{ArchiveError, Repository, keystore};
 use crate::exit::Exit;
+use crate::snapshot::keystore::KeyFile;
 use hah_vault_format::ManifestName;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -19,12 +20,19 @@ use std::path::{Path, PathBuf};
 const OUT_LEN_BYTES: usize = 256 << 10;
 
 pub(super) async fn run(context: &Context, args: Restore) -> Result<Exit, CliError> {
+    if let Some(to) = &args.server.to {
+        return restore_to::run(context, &args, to).await;
+    }
     let to_stdout = args.out.as_deref() == Some(Path::new("-"));
     if to_stdout && io::stdout().is_terminal() {
         return Err(CliError::usage("a snapshot is nothing for a terminal", "redirect it, or pass -o FILE"));
     }
     let repository = context.repository(Need::Reader, "restore").await?;
     let name = repository.resolve(&args.manifest).await?;
+    let keystore = match &args.keystore {
+        Some(folder) => Some(Keystore::open(&repository, &name, folder, args.force).await?),
+        None => None,
+    };
     let report = if to_stdout {
         stdout(context, &repository, &name, args.fast).await?
     } else {
@@ -37,10 +45,47 @@ pub(super) async fn run(context: &Context, args: Restore) -> Result<Exit, CliErr
         };
         file(context, &repository, &name, &path, args.force, args.fast).await?
     };
+    if let Some(keystore) = keystore {
+        keystore.write(context).await?;
+    }
     Ok(match report.exactness {
         Exactness::UnexpectedGzip => Exit::Partial,
         Exactness::Exact | Exactness::FastAsked | Exactness::OtherGzip => Exit::Done,
     })
+}
+
+/// The keystore that was backed up with a snapshot, on its way into a folder.
+pub(super) struct Keystore {
+    name: ManifestName,
+    files: Vec<KeyFile>,
+    folder: PathBuf,
+    force: bool,
+}
+
+impl Keystore {
+    /// Opens it, and refuses early what would be refused in the end.
+    pub(super) async fn open(
+        repository: &Repository,
+        name: &ManifestName,
+        folder: &Path,
+        force: bool,
+    ) -> Result<Self, CliError> {
+        let files = keystore::open(repository, &repository.open_manifest(name).await?)?;
+        keystore::check(name, folder, &files, force)?;
+        Ok(Self { name: name.clone(), files, folder: folder.to_owned(), force })
+    }
+
+    pub(super) async fn write(self, context: &Context) -> Result<(), CliError> {
+        let folder = self.folder.clone();
+        let (total, shown) = (self.files.len(), folder.display());
+        let writing =
+            tokio::task::spawn_blocking(move || keystore::write(&self.name, &self.folder, &self.files, self.force));
+        let written = writing.await.map_err(|error| ArchiveError::Internal(error.to_string()))??;
+        context
+            .console
+            .say(&format!("{written} of {total} key files written to {shown}; the others were there already"));
+        Ok(())
+    }
 }
 
 async fn file(

@@ -5,6 +5,7 @@ use super::context::{Context, Need};
 use super::error::CliError;
 use super::human;
 use super::list::iso;
+use crate::archive::keystore::is_part;
 use crate::exit::Exit;
 use hah_vault_format::Manifest;
 use hah_vault_format::manifest::{Transform, Wrapper, extents_len_bytes};
@@ -56,7 +57,8 @@ fn text(manifest: &Manifest, now_unix_ms: i64) -> String {
         let text = format!("index {}, term {}, version {}, id {}", raft.index, raft.term, raft.version, raft.id);
         rows.push(("raft", text));
     }
-    rows.extend(manifest.labels.iter().map(|label| ("label", format!("{} = {}", label.key, label.value))));
+    let labels = manifest.labels.iter().filter(|label| !is_part(&label.key));
+    rows.extend(labels.map(|label| ("label", format!("{} = {}", label.key, label.value))));
     rows.extend([
         ("original", bytes(manifest.original.len_bytes)),
         ("original sha256", hex(&manifest.original.sha256)),

@@ -16,6 +16,7 @@ pub mod consul;
 pub mod env;
 pub mod error;
 mod http;
+pub mod keystore;
 pub mod nomad;
 pub mod restore;
 pub mod secret;

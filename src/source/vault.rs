@@ -1,6 +1,7 @@
 //! Vault and OpenBao: only the active node gives a snapshot; the others send us there, once, and not always well.
 
 mod leader;
+mod peers;
 mod settle;
 
 use std::sync::Arc;
@@ -236,5 +237,9 @@ impl Target for Vault {
 
     async fn settle(&self, at: &Address, limit: Duration) -> Result<Settled, SourceError> {
         settle::settle(&self.http.endpoint(at)?, limit).await
+    }
+
+    async fn faults_after(&self, at: &Address) -> Vec<String> {
+        self.peer_faults(at).await.unwrap_or_default()
     }
 }
