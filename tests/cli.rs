@@ -4,6 +4,7 @@ mod happy;
 mod into_server;
 mod json;
 mod keys;
+mod keystore;
 mod refusals;
 mod sandbox;
 mod services;

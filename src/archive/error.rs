@@ -287,6 +287,22 @@ pub enum ArchiveError {
         /// Names that are near.
         near: Vec<ManifestName>,
     },
+    /// A source that has no manifest.
+    #[error("there is no snapshot of a source {text}")]
+    NoSource {
+        /// What was asked for.
+        text: String,
+        /// The sources that there are.
+        sources: Vec<SourceName>,
+    },
+    /// A time before a source's first manifest.
+    #[error("{text} is before the first snapshot, {first}")]
+    TooEarly {
+        /// What was asked for.
+        text: String,
+        /// The oldest manifest.
+        first: ManifestName,
+    },
     /// A manifest name that fits several.
     #[error("{text} is ambiguous: {} manifests begin so", .candidates.len())]
     Ambiguous {
@@ -302,6 +318,9 @@ pub enum ArchiveError {
     #[error("internal error: {0}")]
     Internal(String),
 }
+
+/// How many sources a hint names.
+const SOURCES_SHOWN_MAX: usize = 12;
 
 fn names(list: &[ManifestName]) -> String {
     let shown: Vec<String> = list.iter().take(5).map(ToString::to_string).collect();
@@ -351,6 +370,10 @@ impl ArchiveError {
             Self::Vanished { .. } => Some("is a gc running with a shorter grace? run the backup again".into()),
             Self::Spill { .. } => Some("make room there, or set TMPDIR to another folder".into()),
             Self::NoManifest { near, .. } if !near.is_empty() => Some(format!("near: {}", names(near))),
+            Self::NoSource { sources, .. } => {
+                let sources: Vec<&str> = sources.iter().take(SOURCES_SHOWN_MAX).map(SourceName::as_str).collect();
+                Some(format!("sources: {}", sources.join(", ")))
+            }
             Self::NoManifest { .. } => Some("`hah-vault list` shows all".into()),
             Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
                 Some("choose another name with -o, or write over it with --force".into())
@@ -379,7 +402,7 @@ impl ArchiveError {
             Self::Keystore { source: KeystoreError::Differs { .. }, .. } => Exit::Conflict,
             Self::Interrupted => Exit::Interrupted,
             Self::Store(StoreError::Invalid { .. }) => Exit::Usage,
-            Self::Name(_) | Self::NoManifest { .. } | Self::Ambiguous { .. } => Exit::Usage,
+            Self::Name(_) | Self::NoManifest { .. } | Self::TooEarly { .. } | Self::Ambiguous { .. } => Exit::Usage,
             _ => Exit::Failed,
         }
     }

@@ -8,6 +8,7 @@ pub mod error;
 pub mod keystore;
 pub mod manifests;
 pub mod monitor;
+mod new_file;
 mod parent;
 pub mod repository;
 pub mod restore;

@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
+/// How every age file begins, wrapped identities among them.
+const AGE_HEADER: &[u8] = b"age-encryption.org/v1\n";
+
 /// A run of the program.
 pub(super) struct Context {
     pub global: Global,
@@ -278,7 +281,13 @@ impl Context {
 
     /// The local copies of wrapped identities.
     fn copies(&self) -> Result<Vec<Vec<u8>>, CliError> {
-        let read = |path: &PathBuf| Ok(files::read_secret(path, &self.console)?.to_vec());
+        let read = |path: &PathBuf| {
+            let bytes = files::read_secret(path, &self.console)?;
+            match bytes.starts_with(AGE_HEADER) {
+                true => Ok(bytes.to_vec()),
+                false => Err(CliError::NotAKeyFile { path: path.clone() }),
+            }
+        };
         self.global.key_file.iter().map(read).collect()
     }
 }

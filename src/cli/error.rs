@@ -43,6 +43,12 @@ pub(super) enum CliError {
         /// Why.
         source: KeyError,
     },
+    /// A `--key-file` that holds no wrapped identity.
+    #[error("{path} is not a wrapped repository identity")]
+    NotAKeyFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// An identity file that is none; the error names it.
     #[error(transparent)]
     Identity(KeyError),
@@ -122,6 +128,9 @@ impl CliError {
             Self::Key { .. } | Self::Identity(_) => {
                 Some("check that the right file or text was given, whole and unchanged".into())
             }
+            Self::NotAKeyFile { .. } => {
+                Some("--key-file takes the repository-key.age that init wrote; identities go to --identity".into())
+            }
             Self::NoKey { needs, ignored, .. } => Some(no_key_hint(needs, ignored)),
             Self::Exists { hint, .. } => Some((*hint).into()),
             Self::LastKey { .. } => Some(
@@ -140,7 +149,7 @@ impl CliError {
             Self::NotConfirmed => Exit::Failed,
             Self::Usage { .. } | Self::Key { source: KeyError::Recipient { .. }, .. } => Exit::Usage,
             Self::Key { source: KeyError::Format(FormatError::TooNew { .. }), .. } => Exit::TooNew,
-            Self::Key { .. } | Self::Identity(_) | Self::NoKey { .. } => Exit::NoKey,
+            Self::Key { .. } | Self::Identity(_) | Self::NoKey { .. } | Self::NotAKeyFile { .. } => Exit::NoKey,
             Self::Exists { .. } => Exit::Conflict,
             Self::File { .. } | Self::Output(_) | Self::LastKey { .. } => Exit::Failed,
         }

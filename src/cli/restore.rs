@@ -10,10 +10,12 @@ use crate::archive::{ArchiveError, Repository, keystore};
 use crate::exit::Exit;
 use crate::snapshot::keystore::KeyFile;
 use hah_vault_format::ManifestName;
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What goes to standard output at once.
@@ -75,7 +77,8 @@ impl Keystore {
         Ok(Self { name: name.clone(), files, folder: folder.to_owned(), force })
     }
 
-    pub(super) async fn write(self, context: &Context) -> Result<(), CliError> {
+    /// Writes it; how many files were not there already.
+    pub(super) async fn write(self, context: &Context) -> Result<usize, CliError> {
         let folder = self.folder.clone();
         let (total, shown) = (self.files.len(), folder.display());
         let writing =
@@ -84,7 +87,7 @@ impl Keystore {
         context
             .console
             .say(&format!("{written} of {total} key files written to {shown}; the others were there already"));
-        Ok(())
+        Ok(written)
     }
 }
 
@@ -96,6 +99,13 @@ async fn file(
     force: bool,
     fast: bool,
 ) -> Result<RestoreReport, CliError> {
+    if path.is_dir() {
+        let inside = path.join(default_file_name(name, None));
+        return Err(CliError::usage(
+            format!("{} is a folder", path.display()),
+            format!("name a file in it: -o {}", inside.display()),
+        ));
+    }
     // --force replaces a file; it must not replace /dev/null or a folder's name.
     if force && path.metadata().is_ok_and(|found| !found.is_file()) {
         return Err(CliError::usage(
@@ -120,6 +130,9 @@ async fn stdout(
     fast: bool,
 ) -> Result<RestoreReport, CliError> {
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(CliError::Output)?;
+    if is_closed(&stdout) {
+        return Err(CliError::usage("standard output is closed", "redirect it into a file or a pipe, or pass -o FILE"));
+    }
     // Not std's own writer: it looks for line breaks.
     let out = BufWriter::with_capacity(OUT_LEN_BYTES, File::from(stdout));
     let (mut out, report) = restore(repository, name, out, fast, &context.cancel).await?;
@@ -131,6 +144,15 @@ async fn stdout(
         context.console.say(&words(&report, "standard output"));
     }
     Ok(report)
+}
+
+/// Whether standard output was closed when the program began. Rust's runtime opens `/dev/null` in its place then, for
+/// reading and writing, and everything that is written is lost. (`>/dev/null` opens it for writing only.)
+fn is_closed(stdout: &OwnedFd) -> bool {
+    let is_read_write = rustix::fs::fcntl_getfl(stdout).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR);
+    let null = || Path::new("/dev/null").metadata().map(|found| found.rdev()).ok();
+    let found = || File::from(stdout.try_clone().ok()?).metadata().map(|found| found.rdev()).ok();
+    is_read_write && found().filter(|device| *device != 0).is_some_and(|device| Some(device) == null())
 }
 
 fn words(report: &RestoreReport, place: &str) -> String {

@@ -61,12 +61,13 @@ pub(super) async fn run(context: &Context, args: &Restore, to: &SourceName) -> R
     context.console.finish_progress();
     if options.dry_run {
         context.console.say("the snapshot is sound; nothing was sent (--dry-run)");
-        return run.tell(None, None).map(|()| Exit::Done);
+        return run.tell(None, None, None).map(|()| Exit::Done);
     }
     let before = if options.no_backup_first { None } else { Some(run.back_up_first(&server).await?) };
-    if let Some(keystore) = keystore {
-        keystore.write(context).await?;
-    }
+    let key_files = match keystore {
+        Some(keystore) => Some(keystore.write(context).await?),
+        None => None,
+    };
     let underway = Underway { console: &context.console, kind: plan.kind, phase: Cell::new(Phase::Sending) };
     context.console.say(&format!("sending it to {} at {}", plan.kind, plan.preflight.address));
     let sent = rehearsed.send(&repository, target.as_ref(), &context.cancel).await;
@@ -81,7 +82,7 @@ pub(super) async fn run(context: &Context, args: &Restore, to: &SourceName) -> R
     };
     underway.phase.set(Phase::Over);
     let settled = settled.inspect_err(|_| run.say_way_back(before.as_ref()))?;
-    run.tell(before.as_ref(), Some(&settled))?;
+    run.tell(before.as_ref(), key_files, Some(&settled))?;
     Ok(Exit::Done)
 }
 
@@ -207,11 +208,15 @@ impl Run<'_> {
     }
 
     /// How it went; without `settled` nothing was sent.
-    fn tell(&self, before: Option<&Manifest>, settled: Option<&Settled>) -> Result<(), CliError> {
+    fn tell(
+        &self,
+        before: Option<&Manifest>,
+        key_files: Option<usize>,
+        settled: Option<&Settled>,
+    ) -> Result<(), CliError> {
         let Self { context, to, plan, .. } = self;
         let name = &plan.manifest.name;
-        let has_keystore = self.args.keystore.is_some();
-        let steps = settled.map(|settled| next_steps(plan, settled, has_keystore)).unwrap_or_default();
+        let steps = settled.map(|settled| next_steps(plan, settled, key_files.is_some())).unwrap_or_default();
         let console = &context.console;
         if console.is_json() {
             let target = &plan.preflight;
@@ -221,7 +226,7 @@ impl Run<'_> {
                 Some(Settled::Sealed) => (Some("sealed"), None),
             };
             return console.object(&json!({
-                "type": "restore-to",
+                "type": "restore_to",
                 "manifest": name.to_string(),
                 "to": to,
                 "service": plan.kind.to_string().to_lowercase(),
@@ -234,6 +239,7 @@ impl Run<'_> {
                 "concerns": plan.concerns.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "before": before.map(|before| before.name.to_string()),
                 "outcome": outcome,
+                "keystore_files": key_files,
                 "next_steps": steps,
             }));
         }

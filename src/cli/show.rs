@@ -102,7 +102,8 @@ fn object(manifest: &Manifest) -> Value {
         .iter()
         .map(|p| json!({"id": p.id.to_string(), "object_len_bytes": p.object_len_bytes, "plaintext_len_bytes": p.plaintext_len_bytes}))
         .collect();
-    let labels: Vec<Value> = manifest.labels.iter().map(|l| json!({"key": l.key, "value": l.value})).collect();
+    let labels = manifest.labels.iter().filter(|l| !is_part(&l.key));
+    let labels: Vec<Value> = labels.map(|l| json!({"key": l.key, "value": l.value})).collect();
     let records: Vec<Value> = manifest.records.iter().map(|r| json!({"tag": r.tag, "count": r.count})).collect();
     let raft = manifest.raft.as_ref();
     let raft = raft.map(|r| json!({"index": r.index, "term": r.term, "version": r.version, "id": r.id}));

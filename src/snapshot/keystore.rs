@@ -264,7 +264,7 @@ mod tests {
                 let mut entry = entry.unwrap();
                 let mut content = Vec::new();
                 entry.read_to_end(&mut content).unwrap();
-                prop_assert_eq!(entry.path().unwrap().to_str().unwrap(), file.name());
+                prop_assert_eq!(&entry.path_bytes()[..], file.name().as_bytes());
                 prop_assert_eq!(&content[..], file.content());
                 prop_assert_eq!(entry.header().mode().unwrap(), 0o600);
             }

@@ -119,7 +119,7 @@ async fn without_a_yes_or_a_sound_snapshot_nothing_is_sent_or_backed_up() {
     }
     let ran = restore(&["--to", "nomad", "--dry-run", "--json"]).ok();
     let object = &ran.objects()[0];
-    assert_eq!((&object["type"], &object["outcome"]), (&"restore-to".into(), &Value::Null));
+    assert_eq!((&object["type"], &object["outcome"]), (&"restore_to".into(), &Value::Null));
     for pack in files(&sandbox.repo("packs")) {
         let mut bytes = fs::read(&pack).unwrap();
         let middle = bytes.len() / 2;
