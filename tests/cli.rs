@@ -3,8 +3,10 @@
 mod check;
 mod config;
 mod happy;
+mod into_server;
 mod json;
 mod keys;
+mod keystore;
 mod refusals;
 mod sandbox;
 mod services;

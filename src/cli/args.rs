@@ -24,6 +24,7 @@ Environment:
   HAH_VAULT_REPO, HAH_VAULT_CONFIG, HAH_VAULT_WRITER_KEY_FILE, HAH_VAULT_IDENTITY: as the options
   HAH_VAULT_WRITER_KEY    the writer key itself
   HAH_VAULT_PASSPHRASE    a passphrase, as --passphrase-file
+  HAH_VAULT_NOMAD_KEYSTORE  as --keystore of backup
   HAH_VAULT_LOG           log filter, for example hah_vault=debug
   AWS_*                   credentials and settings of S3 stores
   HAH_VAULT_AUTH and others: how secrets come from Vault, see `hah-vault help config`
@@ -182,7 +183,7 @@ pub(super) enum Command {
     List(List),
     /// Show all that is known of one snapshot
     Show(Show),
-    /// Restore a snapshot to a file or standard output
+    /// Restore a snapshot to a file, to standard output, or into a server
     Restore(Restore),
     /// Manage who can read and write the repository
     #[command(subcommand)]
@@ -270,6 +271,13 @@ pub(super) struct Backup {
     /// Store again what is older than this, although it is there: 90d, 12h [default: 90d]
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub horizon: Option<Duration>,
+    /// Keystore folder of a Nomad 1.4 to 1.8 server, to be stored with the snapshot of the source nomad
+    ///
+    /// The snapshots of these versions do not hold the keyring, without which variables cannot be read. It is
+    /// <data_dir>/server/keystore of any one server. Since 1.9 the keyring is in the snapshot.
+    /// HAH_VAULT_NOMAD_KEYSTORE names one for all runs.
+    #[arg(long, value_name = "DIR")]
+    pub keystore: Option<PathBuf>,
     /// Compression; off closes guessing of secrets by watching sizes [default: auto]
     #[arg(long, value_name = "MODE")]
     pub compression: Option<CompressionArg>,
@@ -324,10 +332,22 @@ const RESTORE_AFTER: &str = "\
 Every hash is checked. A file appears under its name only when it is whole and right; standard output is
 valid only with exit code 0 or 3. 3 means: the snapshot is right, but in another gzip than the manifest promised.
 
+With --to the snapshot goes into a running server, and replaces everything that it holds. The plan is shown
+and has to be confirmed; the whole snapshot is checked before the first byte is sent; what the server holds
+now is backed up as another snapshot of --to's name; and then it is waited until the server works again.
+
+--force with --to vault is for a snapshot of a cluster with other unseal keys (a new Vault, after a loss):
+Vault's own check is skipped (snapshot-force), and afterwards it is sealed until it gets the unseal or
+recovery keys of the snapshot's cluster.
+
+--keystore is for Nomad 1.4 to 1.8, whose snapshots do not hold the keyring.
+
 Examples:
   hah-vault restore vault@latest
   hah-vault restore vault@2026-11-22T14:30 -o vault.snap
-  hah-vault restore nomad@latest -o - | nomad operator snapshot restore /dev/stdin";
+  hah-vault restore consul@latest --to consul
+  hah-vault restore vault@latest --to vault --force --no-backup-first
+  hah-vault restore nomad@latest --to nomad --keystore /opt/nomad/server/keystore";
 
 /// What `restore` takes.
 #[derive(Debug, Args)]
@@ -338,12 +358,38 @@ pub(super) struct Restore {
     /// File to write, - for standard output [default: SOURCE-TIME-….snap in the current folder]
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Write over an existing file
+    /// Write over existing files; with --to vault: the snapshot may be of another cluster
     #[arg(long)]
     pub force: bool,
     /// Do not make the original gzip again: an equivalent one is made faster
     #[arg(long)]
     pub fast: bool,
+    /// Write the keystore of Nomad 1.4 to 1.8 that was backed up with the snapshot into this folder
+    #[arg(long, value_name = "DIR")]
+    pub keystore: Option<PathBuf>,
+    #[command(flatten)]
+    pub server: IntoServer,
+}
+
+/// What `restore --to` takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Into a server")]
+pub(super) struct IntoServer {
+    /// Restore into this server: vault, consul or nomad
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["out", "fast"])]
+    pub to: Option<SourceName>,
+    /// Do not ask
+    #[arg(long, short, requires = "to")]
+    pub yes: bool,
+    /// Only show the plan and check the snapshot: nothing is sent, nothing backed up
+    #[arg(long, requires = "to")]
+    pub dry_run: bool,
+    /// Do not back up what is about to be replaced
+    #[arg(long, requires = "to")]
+    pub no_backup_first: bool,
+    /// How long the server may take until it works again
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10m", requires = "to")]
+    pub settle_limit: Duration,
 }
 
 /// What `key` can do.

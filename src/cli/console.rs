@@ -63,6 +63,11 @@ impl Console {
         }
     }
 
+    /// A question: standard error, however quiet, because somebody waits for the answer.
+    pub(super) fn ask(&self, text: &str) {
+        self.stderr(text);
+    }
+
     /// A warning.
     pub(super) fn warning(&self, source: Option<&SourceName>, text: &str) {
         if self.json {

@@ -4,7 +4,7 @@ use super::args::List;
 use super::context::{Context, Need};
 use super::error::{CliError, chain};
 use super::human;
-use crate::archive::manifests::Listed;
+use crate::archive::manifests::{Listed, sources};
 use crate::archive::{ArchiveError, Repository};
 use crate::exit::Exit;
 use hah_vault_format::text::Scope;
@@ -20,6 +20,13 @@ pub(super) async fn run(context: &Context, args: List) -> Result<Exit, CliError>
     }
     let source = args.source.or_else(|| scope(context, &repository));
     let mut listed = repository.list_manifests(source.as_ref()).await?;
+    if let (true, Some(source)) = (listed.is_empty(), &source) {
+        let names: Vec<ManifestName> = repository.list_manifests(None).await?.into_iter().map(|l| l.name).collect();
+        let sources = sources(&names);
+        if !sources.is_empty() {
+            return Err(ArchiveError::NoSource { text: source.to_string(), sources }.into());
+        }
+    }
     // As `@latest` has it: of one second, the one that was committed last is the newest.
     listed.sort_by(|a, b| (a.name.time, a.modified, &a.name).cmp(&(b.name.time, b.modified, &b.name)));
     let hidden = args.limit.map_or(0, |limit| listed.len().saturating_sub(limit));

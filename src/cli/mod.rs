@@ -26,6 +26,7 @@ mod key;
 mod list;
 mod prompt;
 mod restore;
+mod restore_to;
 mod servers;
 mod settings;
 mod show;

@@ -5,6 +5,7 @@ use super::context::{Context, Need};
 use super::error::CliError;
 use super::human;
 use super::list::iso;
+use crate::archive::keystore::is_part;
 use crate::exit::Exit;
 use hah_vault_format::Manifest;
 use hah_vault_format::manifest::{Transform, Wrapper, extents_len_bytes};
@@ -56,7 +57,8 @@ fn text(manifest: &Manifest, now_unix_ms: i64) -> String {
         let text = format!("index {}, term {}, version {}, id {}", raft.index, raft.term, raft.version, raft.id);
         rows.push(("raft", text));
     }
-    rows.extend(manifest.labels.iter().map(|label| ("label", format!("{} = {}", label.key, label.value))));
+    let labels = manifest.labels.iter().filter(|label| !is_part(&label.key));
+    rows.extend(labels.map(|label| ("label", format!("{} = {}", label.key, label.value))));
     rows.extend([
         ("original", bytes(manifest.original.len_bytes)),
         ("original sha256", hex(&manifest.original.sha256)),
@@ -100,7 +102,8 @@ fn object(manifest: &Manifest) -> Value {
         .iter()
         .map(|p| json!({"id": p.id.to_string(), "object_len_bytes": p.object_len_bytes, "plaintext_len_bytes": p.plaintext_len_bytes}))
         .collect();
-    let labels: Vec<Value> = manifest.labels.iter().map(|l| json!({"key": l.key, "value": l.value})).collect();
+    let labels = manifest.labels.iter().filter(|l| !is_part(&l.key));
+    let labels: Vec<Value> = labels.map(|l| json!({"key": l.key, "value": l.value})).collect();
     let records: Vec<Value> = manifest.records.iter().map(|r| json!({"tag": r.tag, "count": r.count})).collect();
     let raft = manifest.raft.as_ref();
     let raft = raft.map(|r| json!({"index": r.index, "term": r.term, "version": r.version, "id": r.id}));
