@@ -19,8 +19,8 @@ fn renewals(cluster: &Cluster, of: &str) -> usize {
 async fn token_and_leases_are_renewed_in_the_background() {
     let (cluster, server) = start().await;
     cluster.set(|state| {
-        state.grant = grant(2, 3600, true);
-        state.lease_grant = grant(2, 3600, true);
+        state.grant = grant(3, 3600, true);
+        state.lease_grant = grant(3, 3600, true);
     });
     let session = open(&server, approle());
     let token = session.consul_token("consul/creds/backup").await.unwrap();
@@ -35,8 +35,8 @@ async fn token_and_leases_are_renewed_in_the_background() {
 async fn at_max_ttl_renewal_stops_and_says_so() {
     let (cluster, server) = start().await;
     cluster.set(|state| {
-        state.grant = grant(2, 3, true);
-        state.lease_grant = grant(2, 3, true);
+        state.grant = grant(4, 6, true);
+        state.lease_grant = grant(4, 6, true);
     });
     let session = open(&server, approle());
     session.consul_token("consul/creds/backup").await.unwrap();
@@ -55,7 +55,7 @@ async fn at_max_ttl_renewal_stops_and_says_so() {
 #[tokio::test]
 async fn a_given_token_is_renewed_too() {
     let (cluster, server) = start().await;
-    cluster.set(|state| state.grant = grant(2, 3600, true));
+    cluster.set(|state| state.grant = grant(3, 3600, true));
     // Somebody else's login.
     let other = open(&server, approle());
     let token = other.token().await.unwrap();
