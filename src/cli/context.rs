@@ -95,9 +95,8 @@ impl Context {
     /// Keys that are not the store's own affair: from the file, from Vault.
     async fn s3_credentials(&self) -> Result<Option<Credentials>, CliError> {
         let repository = &self.settings.repository;
-        if let Some(reference) = repository.secret("s3.credentials") {
-            let keys = self.servers.aws(repository, "s3.credentials", reference).await?;
-            return Ok(Some(keys));
+        if let Some(Reference::Aws(path)) = repository.secret("s3.credentials") {
+            return self.servers.aws(repository, "s3.credentials", path).await.map(Some);
         }
         let id = repository.setting("s3.access_key_id");
         if id.is_some_and(|setting| !matches!(setting.origin, Origin::Variable(_))) {
