@@ -3,7 +3,7 @@
 use super::budget::Growth;
 use super::packs::{self, Numbers};
 use super::survey::{self, Facts, Found, Survey, older};
-use super::{GcOptions, check_scope};
+use super::{GcOptions, GcReport, check_scope};
 use crate::archive::retention::{self, Candidate, Moment, Reason, Verdict};
 use crate::archive::{ArchiveError, Cancel, GRACE, Repository};
 use crate::store::StoreTime;
@@ -101,6 +101,24 @@ impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.retire().next().is_none() && self.delete_now.count == 0
+    }
+
+    /// What [`execute`](super::execute()) would report if everything went as planned.
+    pub fn foretell(&self) -> GcReport {
+        let sum = |lens: &mut dyn Iterator<Item = u64>| {
+            lens.fold(Amount::default(), |mut sum, len_bytes| {
+                sum.add(len_bytes);
+                sum
+            })
+        };
+        GcReport {
+            retired: self.retire().map(|row| row.name.clone()).collect(),
+            trash: sum(&mut self.expire.iter().map(|(_, len)| *len)),
+            packs: sum(&mut self.unnamed.iter().filter_map(|unnamed| unnamed.pack_len_bytes)),
+            indexes: sum(&mut self.unnamed.iter().filter_map(|unnamed| unnamed.index_len_bytes)),
+            leftovers: sum(&mut self.leftovers.iter().map(|(_, len)| *len)),
+            ..GcReport::default()
+        }
     }
 
     /// Until when what is retired now can be brought back.
