@@ -5,4 +5,5 @@ mod holds;
 mod lab;
 mod lifecycle;
 mod refusals;
+mod rules;
 mod undelete;
