@@ -22,12 +22,12 @@ async fn what_is_brought_back_restores_also_when_its_copy_is_gone() {
     assert_eq!((back.name.time, &back.name.source), (names[0].time, &names[0].source));
     assert_ne!(back.name, names[0]);
     assert_eq!(lab.count("trash/").await, 2, "the copy stays");
-    lab.assert_all_restore(&[back.name.clone()], [0]).await;
+    lab.assert_all_restore(std::slice::from_ref(&back.name), [0]).await;
     // The copy goes, the manifest is young and stays, and with it its packs.
     lab.advance(13 * HOUR);
     let report = lab.gc(&newest_only()).await.unwrap();
     assert_eq!((report.trash.count, report.packs.count, report.retired.len()), (2, 1, 0));
-    lab.assert_all_restore(&[back.name.clone()], [0]).await;
+    lab.assert_all_restore(std::slice::from_ref(&back.name), [0]).await;
     // It is no parent while it is young: by its name it was committed late.
     assert_eq!(lab.test.backup_bytes("alpha", b"x").await.unwrap().manifest.parent, Some(names[2].clone()));
 }
