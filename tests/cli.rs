@@ -8,6 +8,7 @@ mod json;
 mod keys;
 mod keystore;
 mod refusals;
+mod retention;
 mod sandbox;
 mod services;
 mod sessions;

@@ -129,6 +129,7 @@ fn options(
             compression: args.compression.or(configured).unwrap_or(CompressionArg::Auto).into(),
             shrink_warn_below_percent: shrink.unwrap_or(defaults.shrink_warn_below_percent),
             keystores: keystores.clone(),
+            tags: args.tags.clone(),
             ..defaults.clone()
         }
     };
