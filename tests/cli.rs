@@ -3,10 +3,13 @@
 mod check;
 mod config;
 mod happy;
+mod into_server;
 mod json;
 mod keys;
+mod keystore;
 mod kit;
 mod refusals;
+mod retention;
 mod sandbox;
 mod services;
 mod sessions;

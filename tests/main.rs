@@ -5,6 +5,7 @@ mod corpus;
 mod damage;
 mod deploy;
 mod faults;
+mod gc;
 mod generated;
 mod join;
 mod layers;
