@@ -5,8 +5,10 @@
 
 use crate::support::repo::{TestRepository, fixture};
 use bytes::Bytes;
-use hah_vault::archive::ArchiveError;
+use hah_vault::archive::host_state::HostState;
 use hah_vault::archive::repository::{self, open_identity};
+use hah_vault::archive::verify::{Rehearse, Report, VerifyOptions, verify};
+use hah_vault::archive::{ArchiveError, Cancel};
 use hah_vault::keys::{Identities, KeyError, NoPrompt, RepositoryIdentity, generate_reader};
 use hah_vault::pipeline::seal::SealError;
 use hah_vault::store::{MemoryStore, Store, StoreError, StoreTime};
@@ -214,8 +216,63 @@ async fn row(made: &Made, kind: &Kind, objects: &Objects) -> Vec<String> {
         opened.map_or_else(|error| class(&error), |_| "ok".into()),
         restored,
         latest,
+        checked(&test, made, Depth::Structure).await,
+        checked(&test, made, Depth::Data).await,
+        checked(&test, made, Depth::Rehearsal).await,
         backup(&test, kind).await,
     ]
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Structure,
+    Data,
+    Rehearsal,
+}
+
+/// What `verify` finds on a host that has seen all snapshots: whole ones of all, and flaws. What it says of a snapshot
+/// must be so, as far as the depth claims.
+async fn checked(test: &TestRepository, made: &Made, depth: Depth) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let state = HostState::new(folder.path().into());
+    for manifests in made.manifests.values() {
+        let names = manifests.each_ref().map(|manifest| manifest.name.clone());
+        state.note_seen(&names[0].source, &names).unwrap();
+    }
+    let options = VerifyOptions {
+        read_data: (depth == Depth::Data).then_some(100),
+        rehearse: (depth == Depth::Rehearsal).then_some(Rehearse::All),
+        state: Some(&state),
+        ..VerifyOptions::default()
+    };
+    let report = match verify(&test.repository, &options, &Cancel::default()).await {
+        Ok(report) => report,
+        Err(error) => return class(&error),
+    };
+    for name in test.manifests().await {
+        let claims_damage = report.affected.iter().any(|affected| affected.name == name);
+        let restored = test.restore(&name).await;
+        if claims_damage || depth != Depth::Structure {
+            assert_eq!(claims_damage, restored.is_err(), "{name}: {:?}, {report:?}", restored.err());
+        }
+    }
+    summary(&report)
+}
+
+fn summary(report: &Report) -> String {
+    let (all, whole) = report.snapshots();
+    let mut flaws: Vec<String> = report
+        .damage
+        .iter()
+        .map(|damage| {
+            let kind = damage.key.split('/').next().unwrap_or_default();
+            format!(", {kind} {}", damage.flaw.as_str())
+        })
+        .collect();
+    flaws.dedup();
+    let lost = if report.chain.lost.is_empty() { "" } else { ", lost" };
+    assert_eq!(report.is_damaged(), whole < all || !flaws.is_empty() || !lost.is_empty());
+    format!("{whole}/{all}{}{lost}", flaws.concat())
 }
 
 /// A further backup, and whether it restores.
@@ -267,7 +324,8 @@ async fn damage_gives_the_exact_bytes_or_a_named_error_and_backups_heal() {
             table += &format!("{} | {change} | {}\n", kind.name, cells.join(" | "));
         }
     }
-    println!("object | change | identity | list | open | restore | latest | backup, then restore\n{table}");
+    let columns = "identity | list | open | restore | latest | verify | --read-data | --rehearse | backup, then restore";
+    println!("object | change | {columns}\n{table}");
     assert_eq!(table.trim(), EXPECTED.trim(), "found:\n{table}");
 }
 

@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod error;
+pub mod host_state;
 pub mod manifests;
 pub mod monitor;
 mod parent;
@@ -16,6 +17,7 @@ mod scratch;
 mod service;
 pub mod stats;
 mod upload;
+pub mod verify;
 
 pub use error::ArchiveError;
 pub use monitor::{Cancel, Event, Monitor, Silent};

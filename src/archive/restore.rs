@@ -9,14 +9,15 @@ mod outlet;
 use super::repository::Repository;
 use super::{ArchiveError, Cancel, Event};
 use crate::keys::RepositoryIdentity;
+use crate::pipeline::ingest;
 use crate::pipeline::rewrap::{Rewrap, Rewrapped};
 use crate::pipeline::seal;
 use cache::{PackCache, Plan};
 use futures::StreamExt;
 use hah_vault_format::limits::PACK_OBJECT_LEN_BYTES_MAX;
-use hah_vault_format::manifest::{Kind, Wrapper, extents_len_bytes};
+use hah_vault_format::manifest::{Kind, RecordCount, Wrapper, extents_len_bytes};
 use hah_vault_format::{Manifest, ManifestName};
-use outlet::Outlet;
+use outlet::{Finished, Outlet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -68,6 +69,19 @@ pub struct RestoreReport {
     pub exactness: Exactness,
 }
 
+/// A snapshot that was put together and thrown away.
+#[derive(Debug, Clone)]
+pub struct Rehearsal {
+    /// What a restore would have said.
+    pub report: RestoreReport,
+    /// What the records of `state.bin` show it to be.
+    pub kind: Kind,
+    /// Its records, counted anew.
+    pub records: Vec<RecordCount>,
+    /// Bytes of `state.bin` that are no records.
+    pub opaque_bytes: u64,
+}
+
 /// Restores into `out`, which is not flushed. What was written is valid only if this succeeds.
 ///
 /// # Errors
@@ -79,6 +93,33 @@ pub async fn restore<W: Write + Send + 'static>(
     fast: bool,
     cancel: &Cancel,
 ) -> Result<(W, RestoreReport), ArchiveError> {
+    let (finished, report) = run(repository, name, out, fast, false, cancel).await?;
+    Ok((finished.out, report))
+}
+
+/// Restores into nowhere, original gzip included, and counts the records of `state.bin`.
+///
+/// # Errors
+/// As a restore's.
+pub async fn rehearse(
+    repository: &Repository,
+    name: &ManifestName,
+    cancel: &Cancel,
+) -> Result<Rehearsal, ArchiveError> {
+    let (finished, report) = run(repository, name, io::sink(), false, true, cancel).await?;
+    let (form, tally) = finished.records.unwrap_or_default();
+    let kind = ingest::kind(report.manifest.kind != Kind::Other, form);
+    Ok(Rehearsal { report, kind, records: ingest::counted(&tally), opaque_bytes: tally.opaque_bytes })
+}
+
+async fn run<W: Write + Send + 'static>(
+    repository: &Repository,
+    name: &ManifestName,
+    out: W,
+    fast: bool,
+    count_records: bool,
+    cancel: &Cancel,
+) -> Result<(Finished<W>, RestoreReport), ArchiveError> {
     let what = "reading packs";
     let identity = repository.keyring.identity.clone().ok_or(ArchiveError::NeedsIdentity { what })?;
     let manifest = Arc::new(repository.open_manifest(name).await?);
@@ -96,15 +137,16 @@ pub async fn restore<W: Write + Send + 'static>(
         cancel: cancel.clone(),
     };
     let mode = rewrap(&manifest, fast);
-    let join = tokio::task::spawn_blocking(move || joiner.run(out, mode));
+    let join = tokio::task::spawn_blocking(move || joiner.run(out, mode, count_records));
     let (fetched, joined) = tokio::join!(fetch, join);
     let joined = joined.map_err(|e| ArchiveError::Internal(e.to_string()))?;
     // A fetch that failed is the cause of a join that starved.
     fetched?;
-    let (out, rewrapped) = joined?;
-    let exactness = compare(&manifest, mode, &rewrapped, fast)?;
-    let Rewrapped { len_bytes, sha256 } = rewrapped;
-    Ok((out, RestoreReport { manifest: Arc::unwrap_or_clone(manifest), len_bytes, sha256, exactness }))
+    let finished = joined?;
+    let exactness = compare(&manifest, mode, &finished.rewrapped, fast)?;
+    let Rewrapped { len_bytes, sha256 } = finished.rewrapped;
+    let report = RestoreReport { manifest: Arc::unwrap_or_clone(manifest), len_bytes, sha256, exactness };
+    Ok((finished, report))
 }
 
 fn rewrap(manifest: &Manifest, fast: bool) -> Rewrap {
@@ -179,7 +221,7 @@ struct Joiner {
 }
 
 impl Joiner {
-    fn run<W: Write>(mut self, out: W, mode: Rewrap) -> Result<(W, Rewrapped), ArchiveError> {
+    fn run<W: Write>(mut self, out: W, mode: Rewrap, count_records: bool) -> Result<Finished<W>, ArchiveError> {
         let manifest = Arc::clone(&self.manifest);
         let mut notes = Vec::new();
         for extent in manifest.notes() {
@@ -188,7 +230,7 @@ impl Joiner {
                 Ok(())
             })?;
         }
-        let mut outlet = Outlet::new(&manifest, notes, out, mode);
+        let mut outlet = Outlet::new(&manifest, notes, out, mode, count_records);
         let mut untold_bytes = 0;
         for extent in &manifest.extents {
             self.cancel.check()?;

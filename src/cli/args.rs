@@ -167,6 +167,8 @@ pub(super) enum Command {
     Show(Show),
     /// Restore a snapshot to a file or standard output
     Restore(Restore),
+    /// Check that snapshots can be restored
+    Verify(Verify),
     /// Manage who can read and write the repository
     #[command(subcommand)]
     Key(Key),
@@ -311,6 +313,56 @@ pub(super) struct Restore {
     /// Do not make the original gzip again: an equivalent one is made faster
     #[arg(long)]
     pub fast: bool,
+}
+
+const VERIFY_AFTER: &str = "\
+Three depths, each of which includes the ones before:
+  (always)     every manifest opens and is authentic; every pack and index is there with the right length;
+               no snapshot that this host saw, or that another one was made upon, is gone against the rules
+               of gc. Needs the writer key only. One read for each snapshot
+  --read-data  packs are read: their bytes are those that their names promise; with an identity they are
+               opened, and hold the chunks that their indexes list
+  --rehearse   the newest snapshot of each source is put together in memory and thrown away: stream,
+               SHA256SUMS, records of the state, and the original gzip byte for byte. Needs an identity
+
+--read-data=5 every night reads everything in three weeks: the packs that were not read for longest come
+first. What was read when, which snapshots were seen and which packs are damaged is remembered in
+$XDG_STATE_HOME/hah-vault or ~/.local/state/hah-vault; backups of this host do not reuse those packs.
+
+Damage is exit code 3, with what is affected and what mends it; 1 if it could not be found out.
+
+Examples:
+  hah-vault verify
+  hah-vault verify vault --read-data --rehearse
+  hah-vault verify vault@2026-11-22 --rehearse
+  17 3 * * *  hah-vault verify -q --read-data=5 --rehearse";
+
+/// What `verify` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = VERIFY_AFTER)]
+pub(super) struct Verify {
+    /// Sources, or manifests: full name, unique beginning, SOURCE@latest, … [default: all]
+    #[arg(value_name = "SOURCE|MANIFEST")]
+    pub wanted: Vec<String>,
+    /// Read the packs: all, or this share of their bytes
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "100",
+        value_parser = clap::value_parser!(u8).range(1..=100)
+    )]
+    pub read_data: Option<u8>,
+    /// Put snapshots together: the newest of each source, or those that are named
+    #[arg(long)]
+    pub rehearse: bool,
+    /// With --rehearse: all of them
+    #[arg(long, requires = "rehearse")]
+    pub all: bool,
+    /// Forget snapshots that are gone: you know why
+    #[arg(long)]
+    pub accept_lost: bool,
 }
 
 /// What `key` can do.

@@ -3,11 +3,12 @@
 use super::args::{Backup, Init};
 use super::console::Console;
 use super::context::{Context, Need};
-use super::error::CliError;
+use super::error::{CliError, chain};
 use super::servers::Servers;
 use super::{human, init};
 use crate::archive::Repository;
 use crate::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
+use crate::archive::host_state::HostState;
 use crate::archive::repository::read_info;
 use crate::exit::Exit;
 use hah_vault_format::SourceName;
@@ -27,9 +28,11 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
         return Err(CliError::usage("standard input is a terminal", "pipe a snapshot into it, or write NAME=PATH"));
     }
     let repository = open(context, args.init).await?;
+    let state = context.state(&repository);
     let options = BackupOptions {
         fresh: args.fresh,
         raw: args.raw,
+        avoid: state.as_ref().map(HostState::damaged).unwrap_or_default(),
         horizon: args.horizon,
         compression: args.compression.into(),
         ..BackupOptions::default()
@@ -40,7 +43,10 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     for (name, outcome) in outcomes {
         match outcome {
-            Ok(report) => done.push(report),
+            Ok(report) => {
+                remember(context, &repository, state.as_ref(), &report).await;
+                done.push(report);
+            }
             Err(error) => failed.push((name, CliError::from(error))),
         }
     }
@@ -54,6 +60,25 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
         all if all.len() == total => Exit::Failed,
         _ => Exit::Partial,
     })
+}
+
+/// Remembers the new snapshot, and looks whether the last ones that this host saw are still there: what gc cannot have
+/// dropped. `verify` says more.
+async fn remember(context: &Context, repository: &Repository, state: Option<&HostState>, report: &BackupReport) {
+    let Some(state) = state else { return };
+    let manifest = &report.manifest;
+    let source = &manifest.name.source;
+    let last = state.seen_of(source).pop().filter(|last| manifest.parent.as_ref().is_none_or(|parent| parent < last));
+    if let Some(last) = last
+        && let Ok(None) = repository.store.stat(&last.key()).await
+    {
+        let text =
+            format!("{last}, the last snapshot that this host saw, is gone: was it deleted, or the store rolled back?");
+        context.console.warning(Some(source), &text);
+    }
+    if let Err(error) = state.note_seen(source, std::slice::from_ref(&manifest.name)) {
+        context.console.warning(Some(source), &format!("the snapshot is not remembered here: {}", chain(&error)));
+    }
 }
 
 async fn open(context: &Context, make: bool) -> Result<Repository, CliError> {

@@ -27,6 +27,7 @@ mod servers;
 mod show;
 mod signals;
 mod stats;
+mod verify;
 
 use crate::archive::{ArchiveError, Cancel};
 use crate::exit::Exit;
@@ -132,6 +133,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError>
         Command::List(args) => list::run(context, args).await,
         Command::Show(args) => show::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
+        Command::Verify(args) => verify::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Stats => stats::run(context).await,
         // Done before there was a runtime.
