@@ -324,7 +324,8 @@ async fn damage_gives_the_exact_bytes_or_a_named_error_and_backups_heal() {
             table += &format!("{} | {change} | {}\n", kind.name, cells.join(" | "));
         }
     }
-    let columns = "identity | list | open | restore | latest | verify | --read-data | --rehearse | backup, then restore";
+    let columns =
+        "identity | list | open | restore | latest | verify | --read-data | --rehearse | backup, then restore";
     println!("object | change | {columns}\n{table}");
     assert_eq!(table.trim(), EXPECTED.trim(), "found:\n{table}");
 }

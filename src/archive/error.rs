@@ -1,5 +1,6 @@
 //! What can go wrong in a command, with hint and exit code.
 
+use super::drill::DrillError;
 use crate::exit::Exit;
 use crate::keys::KeyError;
 use crate::pipeline::normalise::NotesError;
@@ -139,6 +140,14 @@ pub enum ArchiveError {
         name: ManifestName,
         /// Why.
         reason: String,
+    },
+    /// A drill did not come about.
+    #[error("{name}: no drill")]
+    Drill {
+        /// The manifest.
+        name: ManifestName,
+        /// Why.
+        source: Box<DrillError>,
     },
     /// What the source gave is not a sound snapshot.
     #[error("{name}: not backed up")]
@@ -302,6 +311,7 @@ impl ArchiveError {
                 Some("`list` shows other snapshots; `backup --fresh` stores what is current anew".into())
             }
             Self::Service { source, .. } | Self::Target { source, .. } => source.hint(),
+            Self::Drill { source, .. } => source.hint().map(Into::into),
             Self::Unwrap { source, .. } => source.hint().map(Into::into),
             Self::Tar { .. } => Some("the snapshot is cut or damaged: take it again".into()),
             Self::TooLate { .. } => {

@@ -22,6 +22,7 @@ const FILE_LEN_BYTES_MAX: u64 = 64 << 20;
 
 const READ_FILE: &str = "verified.json";
 const DAMAGED_FILE: &str = "damaged.json";
+const KEYS_FILE: &str = "keys.json";
 const SEEN_FOLDER: &str = "seen";
 
 /// The state of one repository on this host: a folder, 0700, whose files are replaced as a whole.
@@ -89,6 +90,24 @@ impl HostState {
             return Ok(());
         }
         self.save(DAMAGED_FILE, &packs.iter().map(ToString::to_string).collect::<Vec<String>>())
+    }
+
+    /// The objects in `keys/` that were last seen, with the BLAKE3 of each.
+    pub fn keys(&self) -> BTreeMap<String, ObjectId> {
+        let text: BTreeMap<String, String> = self.parse(KEYS_FILE).unwrap_or_default();
+        text.into_iter().filter_map(|(key, hash)| Some((key, hash.parse().ok()?))).collect()
+    }
+
+    /// Replaces [`HostState::keys`].
+    ///
+    /// # Errors
+    /// [`ArchiveError::File`].
+    pub fn save_keys(&self, keys: &BTreeMap<String, ObjectId>) -> Result<(), ArchiveError> {
+        if *keys == self.keys() {
+            return Ok(());
+        }
+        let text: BTreeMap<&String, String> = keys.iter().map(|(key, hash)| (key, hash.to_string())).collect();
+        self.save(KEYS_FILE, &text)
     }
 
     /// The manifests of each source that were last seen to be there, oldest first.
@@ -190,11 +209,14 @@ mod tests {
         let damaged = BTreeSet::from([ObjectId([3; 32])]);
         state.save_damaged(&damaged).unwrap();
         state.note_seen(&"vault".parse().unwrap(), &names(3)).unwrap();
+        let keys = BTreeMap::from([("keys/alice.age".to_owned(), ObjectId([4; 32]))]);
+        state.save_keys(&keys).unwrap();
         let again = HostState::new(folder.path().join("a/b"));
         assert_eq!(again.read_days().by_pack(), days);
         assert_eq!(again.damaged(), damaged);
+        assert_eq!(again.keys(), keys);
         assert_eq!(again.seen()[&"vault".parse().unwrap()], names(3));
-        for name in [READ_FILE, DAMAGED_FILE, "seen/vault"] {
+        for name in [READ_FILE, DAMAGED_FILE, KEYS_FILE, "seen/vault"] {
             let mode = fs::metadata(again.folder().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
@@ -220,7 +242,7 @@ mod tests {
         let state = HostState::new(folder.path().into());
         fs::create_dir(folder.path().join(SEEN_FOLDER)).unwrap();
         for bytes in [&b"\xff\x00"[..], b"", b"{", b"[1]", b"{\"x\":5}"] {
-            for name in [READ_FILE, DAMAGED_FILE, "seen/vault", "seen/NOT-A-SOURCE"] {
+            for name in [READ_FILE, DAMAGED_FILE, KEYS_FILE, "seen/vault", "seen/NOT-A-SOURCE"] {
                 fs::write(folder.path().join(name), bytes).unwrap();
             }
             assert_eq!(state.read_days().by_pack(), HashMap::new());

@@ -4,6 +4,7 @@
 //! keeps.
 
 pub mod backup;
+pub mod drill;
 pub mod error;
 pub mod host_state;
 pub mod manifests;

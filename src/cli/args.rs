@@ -317,9 +317,9 @@ pub(super) struct Restore {
 
 const VERIFY_AFTER: &str = "\
 Three depths, each of which includes the ones before:
-  (always)     every manifest opens and is authentic; every pack and index is there with the right length;
-               no snapshot that this host saw, or that another one was made upon, is gone against the rules
-               of gc. Needs the writer key only. One read for each snapshot
+  (always)     every manifest and every index opens, is authentic, and they agree; every pack is there with
+               the right length; no snapshot that this host saw, or that another one was made upon, is gone
+               against the rules of gc. Needs the writer key only. One read for each manifest and index
   --read-data  packs are read: their bytes are those that their names promise; with an identity they are
                opened, and hold the chunks that their indexes list
   --rehearse   the newest snapshot of each source is put together in memory and thrown away: stream,
@@ -331,10 +331,18 @@ $XDG_STATE_HOME/hah-vault or ~/.local/state/hah-vault; backups of this host do n
 
 Damage is exit code 3, with what is affected and what mends it; 1 if it could not be found out.
 
+--drill consul starts a Consul on the loopback, restores the newest (or the named) snapshot of consul into
+it, counts what came back, and destroys it, also on error and ctrl-C. Its files lie in /dev/shm, in memory,
+if there is room, and in the folder for temporary files otherwise; a drill that is killed with SIGKILL leaves
+them. With --to-address an empty Consul, Vault or Nomad takes its place, reached as the environment says but
+for the address. One that has data is refused.
+
 Examples:
   hah-vault verify
   hah-vault verify vault --read-data --rehearse
   hah-vault verify vault@2026-11-22 --rehearse
+  hah-vault verify --drill consul
+  hah-vault verify --drill vault --to-address https://empty-vault:8200
   17 3 * * *  hah-vault verify -q --read-data=5 --rehearse";
 
 /// What `verify` takes.
@@ -360,9 +368,37 @@ pub(super) struct Verify {
     /// With --rehearse: all of them
     #[arg(long, requires = "rehearse")]
     pub all: bool,
-    /// Forget snapshots that are gone: you know why
+    /// Forget snapshots and keys that are gone: you know why
     #[arg(long)]
     pub accept_lost: bool,
+    /// Restore one snapshot into a throwaway server, and count what came back
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["read_data", "rehearse", "accept_lost"])]
+    pub drill: Option<DrillInto>,
+    /// The Consul to start for --drill consul [default: the one in the PATH]
+    #[arg(long, value_name = "FILE", requires = "drill", conflicts_with = "to_address")]
+    pub consul_binary: Option<PathBuf>,
+    /// An empty server for --drill, instead of one that is started
+    #[arg(long, value_name = "URL", requires = "drill")]
+    pub to_address: Option<String>,
+}
+
+/// What can be drilled with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DrillInto {
+    Consul,
+    Vault,
+    Nomad,
+}
+
+impl DrillInto {
+    /// The source of that name.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Consul => "consul",
+            Self::Vault => "vault",
+            Self::Nomad => "nomad",
+        }
+    }
 }
 
 /// What `key` can do.

@@ -12,6 +12,7 @@ mod args;
 mod backup;
 mod console;
 mod context;
+mod drill;
 mod error;
 mod files;
 mod generate;

@@ -3,7 +3,7 @@
 use super::args::Verify;
 use super::context::{Context, Need};
 use super::error::CliError;
-use super::human;
+use super::{drill, human};
 use crate::archive::Repository;
 use crate::archive::verify::report::{Affected, Damage, Lost, Report};
 use crate::archive::verify::{Rehearse, VerifyOptions, verify};
@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliError> {
+    if let Some(kind) = args.drill {
+        return drill::run(context, &args, kind).await;
+    }
     let need = if args.rehearse { Need::Reader } else { Need::Writer };
     let mut repository = open(context, need, args.read_data.is_some()).await?;
     let recording = Arc::new(RecordingStore::new(Arc::clone(&repository.store)));
@@ -32,6 +35,7 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliErro
         let lost = std::mem::take(&mut report.chain.lost);
         let names: Vec<ManifestName> = lost.into_iter().map(|lost| lost.name).collect();
         state.forget(&names)?;
+        state.save_keys(&Default::default())?;
     }
     if context.console.is_json() {
         objects(&report).iter().try_for_each(|object| context.console.object(object))?;

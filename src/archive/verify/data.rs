@@ -1,4 +1,5 @@
-//! The second depth: packs are read, and with an identity opened and compared with their indexes.
+//! Indexes are read and compared with the manifests; and the second depth: packs are read, and with an identity opened and
+//! compared with their indexes.
 
 use super::super::{ArchiveError, Cancel, Event, Repository};
 use super::report::Flaw;
@@ -15,6 +16,8 @@ use tokio::sync::Semaphore;
 
 /// Packs and indexes that are read at the same time, if the budget allows.
 const READS_MAX: usize = 8;
+/// Indexes that are read at the same time on their own.
+const INDEXES_MAX: usize = 16;
 /// Sealed bytes in memory at the same time.
 const IN_FLIGHT_LEN_BYTES_MAX: u64 = 48 << 20;
 /// Packs that are opened at the same time: each takes up to 18 MiB beside its sealed bytes.
@@ -58,6 +61,41 @@ pub(super) async fn read(
         let done = survey.packs.get(reading.place).map_or(0, |pack| pack.object_len_bytes);
         repository.monitor.event(Event::Checked { what: "packs", done, total, are_bytes: true });
         each(reading);
+    }
+    Ok(())
+}
+
+/// Reads the indexes that are listed, with the writer key; `each` hears of those that do not open or do not agree with the
+/// manifests, by their places.
+pub(super) async fn read_indexes(
+    repository: &Repository,
+    survey: &Survey,
+    cancel: &Cancel,
+    mut each: impl FnMut(usize, (Flaw, String)),
+) -> Result<(), ArchiveError> {
+    let budget = Budget::new(IN_FLIGHT_LEN_BYTES_MAX);
+    let listed = |pack: &Pack| pack.index_len_bytes.filter(|len| *len <= INDEX_OBJECT_LEN_BYTES_MAX);
+    let packs = survey.packs.iter().enumerate().filter_map(|(place, pack)| Some((place, pack, listed(pack)?)));
+    let total = survey.packs.iter().filter(|pack| listed(pack).is_some()).count() as u64;
+    let readings = packs.map(|(place, pack, len_bytes)| {
+        let budget = &budget;
+        async move {
+            cancel.check()?;
+            let _room = budget.take(len_bytes).await?;
+            let bytes = get(repository, &pack.id.index_key(), len_bytes).await?;
+            let job = Job { pack: pack.clone(), keys: repository.source_keys(&pack.source)?, identity: None };
+            let judged = tokio::task::spawn_blocking(move || bytes.and_then(|bytes| job.open_index(&bytes))).await;
+            let judged = judged.map_err(|error| ArchiveError::Internal(error.to_string()))?;
+            Ok::<_, ArchiveError>((place, judged.err()))
+        }
+    });
+    let mut readings = std::pin::pin!(futures::stream::iter(readings).buffered(INDEXES_MAX));
+    while let Some(reading) = readings.next().await {
+        let (place, wrong) = reading?;
+        if let Some(wrong) = wrong {
+            each(place, wrong);
+        }
+        repository.monitor.event(Event::Checked { what: "indexes", done: 1, total, are_bytes: false });
     }
     Ok(())
 }

@@ -56,6 +56,11 @@ impl Findings {
         }
     }
 
+    /// Adds what reading an index has shown.
+    pub(super) fn index(&mut self, place: usize, (flaw, detail): (Flaw, String)) {
+        self.indexes[place] = Some(Found { flaw, detail: Some(detail), by_reading: true });
+    }
+
     /// Whether backups must be told not to reuse a pack, because its listing shows nothing; none if nothing is known.
     pub(super) fn must_be_avoided(&self, place: usize, pack: &Pack) -> Option<bool> {
         let index_lies = self.indexes[place].as_ref().is_some_and(|found| matches!(found.flaw, Flaw::ChunkIds { .. }));

@@ -1,9 +1,9 @@
 //! `verify`: finds out that a backup is broken before it is needed. Three depths, each with what it proves:
 //!
 //! ```text
-//! structure   every manifest opens, nothing that they name is missing or of another length   writer key
-//! data        packs have the bytes that their names promise; opened, those that indexes list  writer key; identity
-//! rehearse    snapshots are put together and thrown away; every check of a restore            identity
+//! structure   manifests and indexes open, no pack that they name is missing or of another length   writer key
+//! data        packs have the bytes that their names promise; opened, those that indexes list       writer key; identity
+//! rehearse    snapshots are put together and thrown away; every check of a restore                 identity
 //! ```
 //! Manifests are listed before packs, so that a backup that runs at the same time looks whole or not at all; what gc or
 //! a withdrawing backup takes away meanwhile is looked for again before it counts as damage.
@@ -12,6 +12,7 @@ mod chain;
 mod choice;
 mod data;
 mod judge;
+mod keys;
 pub mod report;
 mod structure;
 
@@ -116,7 +117,9 @@ pub async fn verify(
     let selected: Vec<Listed> = listed.iter().filter(|l| options.wanted.wants(&l.name)).cloned().collect();
     let survey = Survey::take(repository, &selected, cancel).await?;
     let mut findings = Findings::new(&survey);
-    let keys = structure::check_keys(repository, &mut findings.damage).await?;
+    data::read_indexes(repository, &survey, cancel, |place, wrong| findings.index(place, wrong)).await?;
+    findings.damage.extend(keys::check_hint(repository).await?);
+    let keys = keys::check_copies(repository, options.state, &mut findings.damage).await?;
     let mut report = Report { structure: counted(&survey, keys), ..Report::default() };
     if let Some(percent) = options.read_data {
         report.data = Some(read_data(repository, options, &survey, &mut findings, percent, now, cancel).await?);

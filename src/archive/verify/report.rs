@@ -22,6 +22,8 @@ pub enum Flaw {
     TooLong,
     /// Its bytes are not those that its name promises.
     Hash,
+    /// Another object than the one that this host has seen under this name.
+    Changed,
     /// It does not open, or is not authentic, or is not in canonical form.
     Unreadable,
     /// Written by a newer version.
@@ -43,6 +45,7 @@ impl Flaw {
             Self::Length { .. } => "length",
             Self::TooLong => "too-long",
             Self::Hash => "hash",
+            Self::Changed => "changed",
             Self::Unreadable => "unreadable",
             Self::TooNew => "too-new",
             Self::Contradiction => "contradiction",
@@ -60,6 +63,7 @@ impl fmt::Display for Flaw {
             }
             Self::TooLong => f.write_str("longer than the store lists it"),
             Self::Hash => f.write_str("its bytes are not what its name promises"),
+            Self::Changed => f.write_str("not the object that this host saw before"),
             Self::Unreadable => f.write_str("does not open"),
             Self::TooNew => f.write_str("written by a newer version"),
             Self::Contradiction => f.write_str("contradicts its pack"),
@@ -257,8 +261,8 @@ impl Report {
         let Structure { packs, keys, .. } = &self.structure;
         let but = if self.is_damaged() { "but for what was found, " } else { "" };
         let mut proved = vec![format!(
-            "structure: {but}{snapshots} manifests open and are authentic; their {packs} packs and indexes are listed with \
-             the right lengths; {keys} wrapped keys are age files"
+            "structure: {but}{snapshots} manifests open and are authentic; their {packs} packs are there with the right \
+             lengths, and their indexes open and agree; {keys} wrapped keys are age files"
         )];
         if let Some(data) = &self.data {
             let what = if data.opened {

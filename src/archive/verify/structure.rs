@@ -1,21 +1,19 @@
 //! The first depth: every manifest is opened, and what they name is compared with one listing of each kind.
 //!
-//! Costs one get for each manifest and five listings. A manifest is dropped as soon as its packs are noted: what stays is
+//! Costs one get for each manifest and each index, and a few listings. A manifest is dropped as soon as its packs are noted: what stays is
 //! 4 bytes for each pack of each manifest, and some 100 for each pack.
 
 use super::super::manifests::Listed;
-use super::super::repository::read_info;
 use super::super::{ArchiveError, Cancel, Event, Repository};
-use super::report::{Damage, Flaw, Healing};
+use super::report::Flaw;
 use super::{Budget, flaw_of, is_verdict, tell_chain};
-use crate::keys::{SourceKeyring, is_wrapped};
+use crate::keys::SourceKeyring;
 use crate::pipeline::seal::{self, INDEX_OBJECT_LEN_BYTES_MAX, MANIFEST_OBJECT_LEN_BYTES_MAX};
 use crate::store::StoreError;
 use futures::StreamExt;
-use hah_vault_format::limits::KEY_OBJECT_LEN_BYTES_MAX;
 use hah_vault_format::manifest::PackRef;
-use hah_vault_format::name::{INDEX_PREFIX, KEYS_PREFIX, MANIFESTS_PREFIX, PACKS_PREFIX, REPOSITORY_KEY, TRASH_PREFIX};
-use hah_vault_format::{Label, Manifest, ManifestName, ObjectId, SourceName};
+use hah_vault_format::name::{INDEX_PREFIX, MANIFESTS_PREFIX, PACKS_PREFIX, TRASH_PREFIX};
+use hah_vault_format::{Manifest, ManifestName, ObjectId, SourceName};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -243,52 +241,4 @@ async fn names(
     name: fn(&str) -> Option<ManifestName>,
 ) -> Result<HashSet<ManifestName>, ArchiveError> {
     Ok(repository.store.list(prefix).await?.iter().filter_map(|object| name(&object.key)).collect())
-}
-
-/// Looks at `repository.json` and at `keys/`; counts the wrapped copies that are age files.
-pub(super) async fn check_keys(repository: &Repository, damage: &mut Vec<Damage>) -> Result<usize, ArchiveError> {
-    let found = |key: &str, flaw, detail: Option<String>, healing| Damage {
-        key: key.to_owned(),
-        flaw,
-        detail,
-        snapshots: 0,
-        healing,
-    };
-    let expected = repository.keyring.writer.repository;
-    match read_info(repository.store.as_ref()).await {
-        Ok(Some(info)) if info.id.parse() == Ok(expected) => {}
-        Ok(Some(info)) => {
-            let detail = Some(format!("it names repository {}, not {expected}", info.id));
-            damage.push(found(REPOSITORY_KEY, Flaw::Contradiction, detail, Healing::Repair));
-        }
-        Ok(None) => damage.push(found(REPOSITORY_KEY, Flaw::Missing, None, Healing::Repair)),
-        Err(ArchiveError::Store(error)) => return Err(error.into()),
-        Err(error @ ArchiveError::TooNew { .. }) => {
-            damage.push(found(REPOSITORY_KEY, Flaw::TooNew, Some(tell_chain(&error)), Healing::NewerProgram));
-        }
-        Err(error) => {
-            damage.push(found(REPOSITORY_KEY, Flaw::Unreadable, Some(tell_chain(&error)), Healing::Repair));
-        }
-    }
-    let mut copies = 0;
-    let mut listed = repository.store.list(KEYS_PREFIX).await?;
-    listed.retain(|object| Label::from_key(&object.key).is_some());
-    for object in &listed {
-        let len_max = object.len_bytes.min(KEY_OBJECT_LEN_BYTES_MAX);
-        let verdict = match repository.store.get(&object.key, len_max).await {
-            Ok(bytes) if is_wrapped(&bytes) => Ok(()),
-            Ok(_) => Err((Flaw::Unreadable, "it is no age file".to_owned())),
-            Err(error) if is_verdict(&error) => Err(flaw_of_store(&error)),
-            Err(error) => return Err(error.into()),
-        };
-        match verdict {
-            Ok(()) => copies += 1,
-            Err((flaw, detail)) => damage.push(found(&object.key, flaw, Some(detail), Healing::Copy)),
-        }
-    }
-    if listed.is_empty() {
-        let detail = "no reader's copy of the repository identity is left".to_owned();
-        damage.push(found(KEYS_PREFIX, Flaw::Missing, Some(detail), Healing::Copy));
-    }
-    Ok(copies)
 }
