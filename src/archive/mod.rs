@@ -10,6 +10,7 @@ pub mod host_state;
 pub mod manifests;
 pub mod monitor;
 mod parent;
+pub mod repair;
 pub mod repository;
 pub mod restore;
 pub mod restore_service;

@@ -169,6 +169,8 @@ pub(super) enum Command {
     Restore(Restore),
     /// Check that snapshots can be restored
     Verify(Verify),
+    /// Mend what can be mended, set aside what cannot
+    Repair(Repair),
     /// Manage who can read and write the repository
     #[command(subcommand)]
     Key(Key),
@@ -380,6 +382,40 @@ pub(super) struct Verify {
     /// An empty server for --drill, instead of one that is started
     #[arg(long, value_name = "URL", requires = "drill")]
     pub to_address: Option<String>,
+}
+
+const REPAIR_AFTER: &str = "\
+What it does, after a second look at each object:
+  a manifest that does not open      is set aside, so that gc deletes packs again
+  a pack with other bytes            is set aside, so that the next backup of any host stores again what is
+  than its name promises             current of it; known from verify --read-data on this host, or --read-data
+  an index that is gone or broken    is made again from its pack; needs an identity
+  repository.json                    is written again
+
+To set aside is to copy to broken/ in the store, and then to delete; nothing else looks there. Lost bytes do
+not come back: snapshots that need them stay damaged. Name such snapshots to set their manifests aside
+too, though they open; the next gc then deletes packs that nothing else names.
+
+Needs the right to delete. Exit code 3 if something is left that cannot be mended.
+
+Examples:
+  hah-vault repair --dry-run
+  hah-vault repair --read-data
+  hah-vault repair vault/20261122T143000Z-1a2b3c4d";
+
+/// What `repair` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = REPAIR_AFTER)]
+pub(super) struct Repair {
+    /// Snapshots that cannot be restored and are to be given up
+    #[arg(value_name = "MANIFEST")]
+    pub give_up: Vec<String>,
+    /// Only say what would be done
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// Read all packs first
+    #[arg(long)]
+    pub read_data: bool,
 }
 
 /// What can be drilled with.

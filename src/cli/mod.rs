@@ -23,6 +23,7 @@ pub mod json {}
 mod key;
 mod list;
 mod prompt;
+mod repair;
 mod restore;
 mod servers;
 mod show;
@@ -135,6 +136,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError>
         Command::Show(args) => show::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
         Command::Verify(args) => verify::run(context, args).await,
+        Command::Repair(args) => repair::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Stats => stats::run(context).await,
         // Done before there was a runtime.

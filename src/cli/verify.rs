@@ -2,11 +2,11 @@
 
 use super::args::Verify;
 use super::context::{Context, Need};
-use super::error::CliError;
+use super::error::{CliError, chain};
 use super::{drill, human};
-use crate::archive::Repository;
 use crate::archive::verify::report::{Affected, Damage, Lost, Report};
 use crate::archive::verify::{Rehearse, VerifyOptions, verify};
+use crate::archive::{ArchiveError, Repository};
 use crate::exit::Exit;
 use crate::store::RecordingStore;
 use hah_vault_format::ManifestName;
@@ -17,8 +17,11 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliErro
     if let Some(kind) = args.drill {
         return drill::run(context, &args, kind).await;
     }
-    let need = if args.rehearse { Need::Reader } else { Need::Writer };
-    let mut repository = open(context, need, args.read_data.is_some()).await?;
+    let mut repository = match args.rehearse {
+        true => context.repository(Need::Reader, "verify --rehearse").await?,
+        false if args.read_data.is_some() => reader_or_writer(context, "verify").await?,
+        false => context.repository(Need::Writer, "verify").await?,
+    };
     let recording = Arc::new(RecordingStore::new(Arc::clone(&repository.store)));
     repository.store = recording.clone();
     let state = context.state(&repository);
@@ -27,6 +30,7 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliErro
         read_data: args.read_data,
         rehearse: args.rehearse.then_some(if args.all { Rehearse::All } else { Rehearse::Newest }),
         state: state.as_ref(),
+        ..VerifyOptions::default()
     };
     let mut report = verify(&repository, &options, &context.cancel).await?;
     context.console.finish_progress();
@@ -45,16 +49,16 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliErro
     Ok(if report.is_damaged() { Exit::Partial } else { Exit::Done })
 }
 
-/// With an identity where there is one and packs are to be read; the writer key will do otherwise.
-async fn open(context: &Context, need: Need, reads: bool) -> Result<Repository, CliError> {
-    if need == Need::Writer && reads {
-        match context.repository(Need::Reader, "verify").await {
-            Ok(repository) => return Ok(repository),
-            Err(CliError::NoKey { .. }) => {}
-            Err(error) => return Err(error),
+/// With an identity where there is one that fits; the writer key will do otherwise.
+pub(super) async fn reader_or_writer(context: &Context, what: &'static str) -> Result<Repository, CliError> {
+    match context.repository(Need::Reader, what).await {
+        Err(CliError::NoKey { .. }) => {}
+        Err(CliError::Archive(error)) if matches!(*error, ArchiveError::NoIdentity { .. }) => {
+            context.console.warning(None, &format!("{}; packs are not opened", chain(&*error)));
         }
+        opened => return opened,
     }
-    context.repository(need, "verify").await
+    context.repository(Need::Writer, what).await
 }
 
 fn tell(context: &Context, report: &Report) -> Result<(), CliError> {

@@ -72,6 +72,8 @@ pub struct VerifyOptions<'s> {
     pub wanted: Wanted,
     /// Percent of the packs' bytes to read, 1 to 100.
     pub read_data: Option<u8>,
+    /// Packs to read in any case.
+    pub read_packs: BTreeSet<ObjectId>,
     /// What to put together.
     pub rehearse: Option<Rehearse>,
     /// What this host remembers, and is to remember.
@@ -121,8 +123,8 @@ pub async fn verify(
     findings.damage.extend(keys::check_hint(repository).await?);
     let keys = keys::check_copies(repository, options.state, &mut findings.damage).await?;
     let mut report = Report { structure: counted(&survey, keys), ..Report::default() };
-    if let Some(percent) = options.read_data {
-        report.data = Some(read_data(repository, options, &survey, &mut findings, percent, now, cancel).await?);
+    if options.read_data.is_some() || !options.read_packs.is_empty() {
+        report.data = Some(read_data(repository, options, &survey, &mut findings, now, cancel).await?);
     }
     let newest = newest(&survey);
     if let Some(which) = options.rehearse {
@@ -181,7 +183,6 @@ async fn read_data(
     options: &VerifyOptions<'_>,
     survey: &Survey,
     findings: &mut Findings,
-    percent: u8,
     now: StoreTime,
     cancel: &Cancel,
 ) -> Result<Data, ArchiveError> {
@@ -196,8 +197,11 @@ async fn read_data(
         Candidate { id: pack.id, len_bytes: pack.object_len_bytes }
     };
     let candidates: Vec<Candidate> = readable.iter().map(candidate).collect();
+    let percent = options.read_data.unwrap_or(0);
     let chosen = choice::choose(&candidates, &days, percent, repository.world.random_u32());
-    let places: Vec<usize> = chosen.into_iter().map(|chosen| readable[chosen]).collect();
+    let mut places: BTreeSet<usize> = chosen.into_iter().map(|chosen| readable[chosen]).collect();
+    places.extend(readable.iter().filter(|place| options.read_packs.contains(&survey.packs[**place].id)));
+    let places: Vec<usize> = places.into_iter().collect();
     let opened = repository.keyring.identity.is_some();
     let mut data = Data { percent, opened, ..Data::default() };
     let mut saver = Saver { repository, state: options.state, failed: false };
