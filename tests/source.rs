@@ -2,6 +2,7 @@
 
 mod archive;
 mod consul;
+mod drill;
 mod nomad;
 mod reach;
 mod restore;

@@ -20,15 +20,15 @@ pub(super) async fn run(context: &Context, args: &Verify, kind: DrillInto) -> Re
         [source] => format!("{source}@latest"),
         _ => return Err(CliError::usage("a drill is for one snapshot", "name one, or none for the newest")),
     };
+    if kind != DrillInto::Consul && args.to_address.is_none() {
+        let what = format!("there is no throwaway {} to start", kind.as_str());
+        return Err(CliError::usage(what, "set up an empty one, and name it with --to-address URL"));
+    }
     let repository = context.repository(Need::Reader, "verify --drill").await?;
     let name = repository.resolve(&name).await?;
     let report = match &args.to_address {
         Some(address) => into_address(context, &repository, &name, kind, address).await?,
-        None if kind == DrillInto::Consul => throwaway(context, &repository, &name, args).await?,
-        None => {
-            let what = format!("there is no throwaway {} to start", kind.as_str());
-            return Err(CliError::usage(what, "set up an empty one, and name it with --to-address URL"));
-        }
+        None => throwaway(context, &repository, &name, args).await?,
     };
     context.console.finish_progress();
     if context.console.is_json() {

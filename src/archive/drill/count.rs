@@ -122,7 +122,10 @@ pub(super) fn compare(kind: ServiceKind, expected: &[RecordCount], found: &[Reco
         found,
         verdict: verdict(tag, expected, found),
     };
-    both.into_iter().map(counted).collect()
+    let mut all: Vec<Counted> = both.into_iter().map(counted).collect();
+    // Numbers as numbers.
+    all.sort_by_key(|counted| counted.tag.parse::<u8>().ok());
+    all
 }
 
 /// Types whose records a server that runs alone deletes or makes anew: Consul takes dead nodes out of its catalog, with
@@ -178,6 +181,7 @@ fn consul_word(number: u8) -> Option<&'static str> {
         23 => "ACL roles",
         25 => "ACL binding rules",
         27 => "ACL auth methods",
+        29 => "chunked entries",
         30 => "federation states",
         31 => "system metadata",
         _ => return None,

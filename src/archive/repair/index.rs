@@ -1,9 +1,10 @@
-//! An index made again from its pack and the newest snapshot that uses it.
+//! An index made again from its pack and the snapshot that uses most of it: as a rule the one whose run made the pack.
 //!
 //! The ids are computed from the pack's own bytes, so the index is right wherever it is cut; that it is cut as the writer
 //! cut it makes it useful: the next backup finds its chunks in it.
 
 use super::super::restore::restore_stream;
+use super::super::reuse::used_bytes;
 use super::super::{ArchiveError, Cancel, Repository};
 use super::cuts::{self, Ends};
 use crate::pipeline::ingest::{Ingest, IngestError, IngestOptions, Ingested};
@@ -22,22 +23,22 @@ const PIECES_WAITING_MAX: usize = 4;
 
 /// The sealed index of a pack.
 pub(super) async fn rebuild(repository: &Repository, id: &ObjectId, cancel: &Cancel) -> Result<Vec<u8>, ArchiveError> {
-    let Users { newest, oldest } = Users::find(repository, id, cancel).await?;
-    let Some((number, pack)) = place(&newest, id) else {
+    let Users { main, oldest } = Users::find(repository, id, cancel).await?;
+    let Some((number, pack)) = place(&main, id) else {
         return Err(ArchiveError::Internal("a pack is not where it was".into()));
     };
-    let keys = repository.source_keys(&newest.name.source)?;
+    let keys = repository.source_keys(&main.name.source)?;
     let what = "making an index again";
     let identity = repository.keyring.identity.clone().ok_or(ArchiveError::NeedsIdentity { what })?;
     let bytes = repository.store.get(&id.pack_key(), PACK_OBJECT_LEN_BYTES_MAX).await?;
     let opened = seal::open_pack(&bytes, id, pack.plaintext_len_bytes, &identity);
-    let failed = |source| ArchiveError::Pack { id: *id, manifest: Box::new(newest.name.clone()), source };
+    let failed = |source| ArchiveError::Pack { id: *id, manifest: Box::new(main.name.clone()), source };
     let plaintext = opened.map_err(failed)?;
-    let (cut, ends) = cut_again(repository, &newest, cancel).await?;
+    let (cut, ends) = cut_again(repository, &main, cancel).await?;
     let mut all = BTreeSet::new();
-    cuts::add(&mut all, &newest.extents, number, &cut.extents, &ends);
+    cuts::add(&mut all, &main.extents, number, &cut.extents, &ends);
     if let Transform::MapOrder { notes, .. } = &cut.transform {
-        cuts::add(&mut all, newest.notes(), number, notes, &ends);
+        cuts::add(&mut all, main.notes(), number, notes, &ends);
     }
     let mut rest = plaintext.as_slice();
     let mut chunks = Vec::new();
@@ -47,8 +48,8 @@ pub(super) async fn rebuild(repository: &Repository, id: &ObjectId, cancel: &Can
         rest = later;
     }
     let index = Index {
-        key_generation: newest.key_generation,
-        source: newest.name.source.clone(),
+        key_generation: main.key_generation,
+        source: main.name.source.clone(),
         // That of the run that made the pack, or of the first one after it that is still there.
         created: oldest.time,
         pack_len_bytes: pack.object_len_bytes,
@@ -65,23 +66,28 @@ fn place(manifest: &Manifest, id: &ObjectId) -> Option<(u32, PackRef)> {
 
 /// Snapshots that use a pack.
 struct Users {
-    newest: Manifest,
+    /// The one that uses most of it; of several the newest.
+    main: Manifest,
     oldest: ManifestName,
 }
 
 impl Users {
     async fn find(repository: &Repository, id: &ObjectId, cancel: &Cancel) -> Result<Self, ArchiveError> {
-        let mut users: Option<Self> = None;
+        let mut users: Option<(u64, Self)> = None;
         for listed in repository.list_manifests(None).await? {
             cancel.check()?;
             // One that does not open cannot help.
             let Ok(manifest) = repository.open_manifest(&listed.name).await else { continue };
-            if place(&manifest, id).is_some() {
-                let oldest = users.map_or_else(|| manifest.name.clone(), |users| users.oldest);
-                users = Some(Self { newest: manifest, oldest });
-            }
+            let Some((number, _)) = place(&manifest, id) else { continue };
+            let used_bytes = used_bytes(&manifest).get(number as usize).copied().unwrap_or(0);
+            users = Some(match users {
+                Some((most_bytes, users)) if most_bytes > used_bytes => (most_bytes, users),
+                Some((_, users)) => (used_bytes, Self { main: manifest, oldest: users.oldest }),
+                None => (used_bytes, Self { oldest: manifest.name.clone(), main: manifest }),
+            });
         }
-        users.ok_or_else(|| ArchiveError::Internal(format!("no snapshot names pack {id} any more")))
+        let none = || ArchiveError::Internal(format!("no snapshot names pack {id} any more"));
+        users.map(|(_, users)| users).ok_or_else(none)
     }
 }
 

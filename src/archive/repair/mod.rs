@@ -2,7 +2,7 @@
 //!
 //! Nothing is thrown away: what is set aside is copied to `broken/` first, where no other command looks. Lost bytes do not
 //! come back; but gc deletes packs again when every manifest opens, and the next backup stores a damaged pack's data anew
-//! when the pack is gone. An index is made again from its pack: see [`index`](self).
+//! when the pack is gone. An index is made again from its pack and a snapshot that uses it.
 
 mod cuts;
 mod index;

@@ -4,6 +4,7 @@
 //! 4 bytes for each pack of each manifest, and some 100 for each pack.
 
 use super::super::manifests::Listed;
+use super::super::repair::BROKEN_PREFIX;
 use super::super::{ArchiveError, Cancel, Event, Repository};
 use super::report::Flaw;
 use super::{Budget, flaw_of, is_verdict, tell_chain};
@@ -81,6 +82,7 @@ pub(super) struct Survey {
     pub packs: Vec<Pack>,
     by_id: HashMap<ObjectId, u32>,
     pub unnamed_packs: usize,
+    /// Manifests that gc has put into the trash, and that `repair` has set aside.
     pub trash: HashSet<ManifestName>,
 }
 
@@ -180,6 +182,7 @@ impl Survey {
             }
         }
         self.trash = names(repository, TRASH_PREFIX, trashed).await?;
+        self.trash.extend(names(repository, BROKEN_PREFIX, broken).await?);
         Ok(())
     }
 
@@ -233,6 +236,11 @@ pub(super) fn flaw_of_store(error: &StoreError) -> (Flaw, String) {
 /// The manifest that an object in the trash is a copy of.
 fn trashed(key: &str) -> Option<ManifestName> {
     key.strip_prefix(TRASH_PREFIX)?.split_once('.')?.0.parse().ok()
+}
+
+/// The manifest that `repair` has set aside as an object.
+fn broken(key: &str) -> Option<ManifestName> {
+    key.strip_prefix(BROKEN_PREFIX)?.strip_prefix(MANIFESTS_PREFIX)?.split_once('.')?.0.parse().ok()
 }
 
 async fn names(
