@@ -13,3 +13,4 @@ mod sandbox;
 mod services;
 mod sessions;
 mod signals;
+mod verify;

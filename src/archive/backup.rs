@@ -25,7 +25,7 @@ use hah_vault_format::manifest::{
     Chunker, Counts, Extent, Kind, ManifestLabel, Original, PackRef, RaftMeta, Transform, Wrapper,
 };
 use hah_vault_format::{Index, Manifest, ManifestName, ObjectId, SourceName, UnixTime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -81,6 +81,8 @@ pub struct BackupOptions {
     pub fresh: bool,
     /// Store any input as it is.
     pub raw: bool,
+    /// Packs that are not reused because they are known to be damaged, though their listing does not show it.
+    pub avoid: BTreeSet<ObjectId>,
     /// Reuse horizon.
     pub horizon: Duration,
     /// Compression of packs.
@@ -113,6 +115,7 @@ impl Default for BackupOptions {
         Self {
             fresh: false,
             raw: false,
+            avoid: BTreeSet::new(),
             horizon: HORIZON_DEFAULT,
             compression: Compression::Auto,
             service_retry_delays: SERVICE_RETRY_DELAYS_S.map(Duration::from_secs).to_vec(),
@@ -354,7 +357,10 @@ impl Run<'_> {
         keys: &Arc<SourceKeyring>,
     ) -> Result<Piped, ArchiveError> {
         let reusable = match parent {
-            Some(parent) => self.repository.load_reusable(parent, self.before, &self.policy(keys), keys).await,
+            Some(parent) => {
+                let (policy, avoid) = (self.policy(keys), &self.options.avoid);
+                self.repository.load_reusable(parent, self.before, &policy, avoid, keys).await
+            }
             None => Reusable::default(),
         };
         let packs_given_up = parent.map_or(0, |p| p.packs.len().saturating_sub(reusable.packs.len()));

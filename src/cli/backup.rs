@@ -3,18 +3,19 @@
 use super::args::{Backup, CompressionArg, Init};
 use super::console::Console;
 use super::context::{Context, Need};
-use super::error::CliError;
+use super::error::{CliError, chain};
 use super::servers::Servers;
 use super::settings::Settings;
 use super::{human, init};
 use crate::archive::Repository;
 use crate::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
+use crate::archive::host_state::HostState;
 use crate::archive::repository::read_info;
 use crate::config::{Kind, Section};
 use crate::exit::Exit;
-use hah_vault_format::SourceName;
+use hah_vault_format::{ObjectId, SourceName};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -34,19 +35,21 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
     }
     let keystores = keystores(args.keystore.clone(), &sources, &context.settings)?;
     let mut done = Vec::new();
-    let outcomes = match sources.is_empty() {
-        true => Vec::new(),
-        false => {
-            let repository = open(context, args.init).await?;
-            let options = options(&args, &sources, &keystores, &context.settings);
-            backup(&repository, sources, &options, &context.cancel).await?
-        }
-    };
-    context.console.finish_progress();
-    for (name, outcome) in outcomes {
-        match outcome {
-            Ok(report) => done.push(report),
-            Err(error) => failed.push((name, CliError::from(error))),
+    if !sources.is_empty() {
+        let repository = open(context, args.init).await?;
+        let state = context.state(&repository);
+        let avoid = state.as_ref().map(HostState::damaged).unwrap_or_default();
+        let options = options(&args, &sources, &keystores, &avoid, &context.settings);
+        let outcomes = backup(&repository, sources, &options, &context.cancel).await?;
+        context.console.finish_progress();
+        for (name, outcome) in outcomes {
+            match outcome {
+                Ok(report) => {
+                    remember(context, &repository, state.as_ref(), &report).await;
+                    done.push(report);
+                }
+                Err(error) => failed.push((name, CliError::from(error))),
+            }
         }
     }
     tell(&context.console, &done)?;
@@ -85,6 +88,25 @@ fn keystores(
     Ok(keystores)
 }
 
+/// Remembers the new snapshot, and looks whether the last ones that this host saw are still there: what gc cannot have
+/// dropped. `verify` says more.
+async fn remember(context: &Context, repository: &Repository, state: Option<&HostState>, report: &BackupReport) {
+    let Some(state) = state else { return };
+    let manifest = &report.manifest;
+    let source = &manifest.name.source;
+    let last = state.seen_of(source).pop().filter(|last| manifest.parent.as_ref().is_none_or(|parent| parent < last));
+    if let Some(last) = last
+        && let Ok(None) = repository.store.stat(&last.key()).await
+    {
+        let text =
+            format!("{last}, the last snapshot that this host saw, is gone: was it deleted, or the store rolled back?");
+        context.console.warning(Some(source), &text);
+    }
+    if let Err(error) = state.note_seen(source, std::slice::from_ref(&manifest.name)) {
+        context.console.warning(Some(source), &format!("the snapshot is not remembered here: {}", chain(&error)));
+    }
+}
+
 async fn open(context: &Context, make: bool) -> Result<Repository, CliError> {
     // Keys given outright cannot be those of a repository that is not there yet.
     if make && !context.keys_given() {
@@ -114,6 +136,7 @@ fn options(
     args: &Backup,
     sources: &[SourceSpec],
     keystores: &BTreeMap<SourceName, PathBuf>,
+    avoid: &BTreeSet<ObjectId>,
     settings: &Settings,
 ) -> BackupOptions {
     let defaults = BackupOptions::default();
@@ -130,6 +153,7 @@ fn options(
             shrink_warn_below_percent: shrink.unwrap_or(defaults.shrink_warn_below_percent),
             keystores: keystores.clone(),
             tags: args.tags.clone(),
+            avoid: avoid.clone(),
             ..defaults.clone()
         }
     };

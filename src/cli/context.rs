@@ -7,6 +7,7 @@ use super::files::{self, IDENTITY_FILE, WRITER_KEY_FILE};
 use super::prompt::{Asking, TerminalPrompt};
 use super::servers::Servers;
 use super::settings::Settings;
+use crate::archive::host_state::HostState;
 use crate::archive::repository::{check_empty, check_repository, hinted_id, open_identity};
 use crate::archive::{ArchiveError, Cancel, Repository};
 use crate::config::{Origin, Reference};
@@ -139,6 +140,11 @@ impl Context {
     pub(super) fn with_keyring(&self, store: Arc<dyn Store>, keyring: Keyring) -> Repository {
         let monitor = self.console.clone();
         Repository { store, keyring, world: Arc::clone(&self.world), monitor }
+    }
+
+    /// What this host remembers of a repository; none without a home folder.
+    pub(super) fn state(&self, repository: &Repository) -> Option<HostState> {
+        files::state_folder(repository.keyring.writer.repository).map(HostState::new)
     }
 
     /// Keys in this order: what was given for this run, then the files in the configuration folder.

@@ -15,6 +15,7 @@ mod config;
 mod config_help;
 mod console;
 mod context;
+mod drill;
 mod error;
 mod files;
 mod gc;
@@ -27,6 +28,7 @@ pub mod json {}
 mod key;
 mod list;
 mod prompt;
+mod repair;
 mod restore;
 mod restore_to;
 mod servers;
@@ -34,6 +36,7 @@ mod settings;
 mod show;
 mod signals;
 mod stats;
+mod verify;
 
 use crate::archive::{ArchiveError, Cancel};
 use crate::exit::Exit;
@@ -159,6 +162,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError>
         Command::Gc(args) => gc::run(context, args).await,
         Command::Undelete(args) => hold::undelete(context, args).await,
         Command::Hold(args) => hold::run(context, args).await,
+        Command::Verify(args) => verify::run(context, args).await,
+        Command::Repair(args) => repair::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Stats => stats::run(context).await,
         Command::Config => config::run(context),
