@@ -7,6 +7,7 @@
 //!                                    ├──> store      where objects lie
 //!                                    ├──> keys       who may read and write
 //!                                    └──> world      clock and random numbers
+//! cli ──> telemetry ──> archive      what happened, as metrics and pings
 //!                                  all ──> format    (crate hah-vault-format) the bytes
 //! ```
 //!
@@ -21,4 +22,5 @@ pub mod pipeline;
 pub mod snapshot;
 pub mod source;
 pub mod store;
+pub mod telemetry;
 pub mod world;

@@ -14,10 +14,12 @@ use hah_vault_format::SourceName;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::path::Path;
+use std::time::Duration;
 
 const FORM: &str = "write NAME=PATH, NAME=- for standard input, or vault, consul or nomad for the service itself";
 
 pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliError> {
+    context.telemetry.begin_backups(names(&args.sources)).await;
     let sources = parse_sources(&args.sources, &context.servers).await?;
     let stdin = sources.iter().any(|s| s.input == Input::Stdin);
     if stdin && context.global.identity.iter().any(|path| path == Path::new("-")) {
@@ -35,6 +37,7 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
         ..BackupOptions::default()
     };
     let outcomes = backup(&repository, sources, &options, &context.cancel).await?;
+    context.telemetry.end_backups(&outcomes);
     context.console.finish_progress();
     let total = outcomes.len();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
@@ -54,6 +57,19 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
         all if all.len() == total => Exit::Failed,
         _ => Exit::Partial,
     })
+}
+
+/// The sources that are meant, also if something else about them is wrong: a nightly run that fails before it reads
+/// anything is a failure of each. A word that is no source is nobody's failure.
+fn names(texts: &[String]) -> Vec<SourceName> {
+    let name = |text: &String| match text.split_once('=') {
+        Some((name, _)) => name.parse().ok(),
+        None => text.parse().ok().filter(|name: &SourceName| ["vault", "consul", "nomad"].contains(&name.as_str())),
+    };
+    let mut names: Vec<SourceName> = texts.iter().filter_map(name).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 async fn open(context: &Context, make: bool) -> Result<Repository, CliError> {
@@ -141,8 +157,18 @@ fn object(report: &BackupReport) -> serde_json::Value {
         "chunks": manifest.counts.chunks,
         "chunks_new": manifest.counts.chunks_new,
         "packs_given_up": report.packs_given_up,
-        "took_ms": u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
+        "took_ms": ms(report.took),
+        "stages_ms": {
+            "open": ms(report.stages.open),
+            "read": ms(report.stages.read),
+            "upload": ms(report.stages.upload),
+            "commit": ms(report.stages.commit),
+        },
     })
+}
+
+fn ms(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::error::{CliError, NEEDS_IDENTITY, NEEDS_WRITER, chain};
 use super::files::{self, IDENTITY_FILE, WRITER_KEY_FILE};
 use super::prompt::{Asking, TerminalPrompt};
 use super::servers::Servers;
+use super::telemetry::Telemetry;
 use crate::archive::repository::{check_empty, check_repository, hinted_id, open_identity};
 use crate::archive::{ArchiveError, Cancel, Repository};
 use crate::keys::{Identities, KeyError, Keyring, RepositoryIdentity};
@@ -25,6 +26,7 @@ pub(super) struct Context {
     pub asking: Asking,
     pub world: Arc<dyn World>,
     pub servers: Servers,
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// What a command needs to hold.
@@ -40,9 +42,15 @@ pub(super) enum Need {
 type Ignored = Vec<String>;
 
 impl Context {
-    pub(super) fn new(global: Global, console: Arc<Console>, cancel: Cancel, asking: Asking) -> Self {
-        let servers = Servers::new(Arc::clone(&console));
-        Self { global, console, cancel, asking, world: Machine::shared(), servers }
+    pub(super) fn new(
+        global: Global,
+        console: Arc<Console>,
+        cancel: Cancel,
+        asking: Asking,
+    ) -> Result<Self, CliError> {
+        let (servers, world) = (Servers::new(Arc::clone(&console)), Machine::shared());
+        let telemetry = Arc::new(Telemetry::new(&global.telemetry, &world, &console)?);
+        Ok(Self { global, console, cancel, asking, world, servers, telemetry })
     }
 
     /// The store that `--repo` names.
@@ -63,7 +71,7 @@ impl Context {
             ca_bundle: s3.s3_ca_bundle,
             ..StoreOptions::default()
         };
-        Ok(store::open(&url, &options).await?)
+        Ok(self.telemetry.watch(store::open(&url, &options).await?))
     }
 
     /// Opens the repository with the keys that fit it.
@@ -74,7 +82,7 @@ impl Context {
     }
 
     pub(super) fn with_keyring(&self, store: Arc<dyn Store>, keyring: Keyring) -> Repository {
-        let monitor = self.console.clone();
+        let monitor = self.telemetry.monitor();
         Repository { store, keyring, world: Arc::clone(&self.world), monitor }
     }
 

@@ -27,6 +27,7 @@ mod servers;
 mod show;
 mod signals;
 mod stats;
+mod telemetry;
 
 use crate::archive::{ArchiveError, Cancel};
 use crate::exit::Exit;
@@ -96,15 +97,17 @@ fn run(cli: Cli, console: &Arc<Console>) -> Result<Exit, CliError> {
     }
     let runtime = runtime(&command)?;
     let (cancel, asking) = (Cancel::default(), Asking::default());
-    let context = Context::new(global, Arc::clone(console), cancel.clone(), asking.clone());
+    let context = Context::new(global, Arc::clone(console), cancel.clone(), asking.clone())?;
     let result = runtime.block_on(async {
         let interrupt = Interrupt::watch(cancel, asking).map_err(internal)?;
         // Dropping the command's future removes its temporary files.
-        tokio::select! {
+        let result = tokio::select! {
             biased;
             () = interrupt.happened() => Err(ArchiveError::Interrupted.into()),
             result = dispatch(&context, command) => result,
-        }
+        };
+        context.telemetry.finish(&result).await;
+        result
     });
     console.finish_progress();
     runtime.shutdown_timeout(SHUTDOWN_MAX);

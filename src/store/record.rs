@@ -1,5 +1,6 @@
 //! A store that counts what is asked of another one: requests cost money, and tests pin how many a command needs.
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,11 +31,27 @@ pub struct Counts {
     pub get_bytes: u64,
 }
 
+/// Objects in one page of a listing, by S3's rules; each page is one request.
+const LIST_PAGE_LEN: u64 = 1000;
+
+/// Is told of what a [`RecordingStore`] sees. Must not block for long.
+pub trait Observer: Send + Sync + Debug {
+    /// An operation was asked for, which takes so many requests of S3.
+    fn asked(&self, operation: Operation, requests: u64);
+
+    /// An object was put or read.
+    fn moved(&self, operation: Operation, len_bytes: u64);
+
+    /// All objects under a prefix.
+    fn listed(&self, prefix: &str, objects: &[ObjectMeta]);
+}
+
 /// Passes everything on to another store and counts it.
 #[derive(Debug)]
 pub struct RecordingStore {
     inner: Arc<dyn Store>,
     counters: Counters,
+    observer: Option<Arc<dyn Observer>>,
     /// `None`: only count. A log of all keys would grow without bound in an agent.
     log: Option<Mutex<Vec<(Operation, String)>>>,
 }
@@ -54,7 +71,12 @@ struct Counters {
 impl RecordingStore {
     /// Counts only.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, counters: Counters::default(), log: None }
+        Self { inner, counters: Counters::default(), observer: None, log: None }
+    }
+
+    /// Counts, and tells an observer.
+    pub fn with_observer(inner: Arc<dyn Store>, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..Self::new(inner) }
     }
 
     /// Counts, and remembers every operation and its key.
@@ -85,7 +107,17 @@ impl RecordingStore {
         log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn tell(&self, event: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = &self.observer {
+            event(observer.as_ref());
+        }
+    }
+
     fn note(&self, operation: Operation, key: &str) {
+        // How many requests a listing takes is known only afterwards.
+        if operation != Operation::List {
+            self.tell(|observer| observer.asked(operation, 1));
+        }
         let counters = &self.counters;
         let counter = match operation {
             Operation::Put => &counters.put,
@@ -115,6 +147,7 @@ impl Store for RecordingStore {
         let put = self.inner.put_if_absent(key, bytes).await?;
         if put == Put::Created {
             self.counters.put_bytes.fetch_add(len_bytes, Relaxed);
+            self.tell(|observer| observer.moved(Operation::Put, len_bytes));
         }
         Ok(put)
     }
@@ -123,12 +156,21 @@ impl Store for RecordingStore {
         self.note(Operation::Get, key);
         let bytes = self.inner.get(key, len_max_bytes).await?;
         self.counters.get_bytes.fetch_add(bytes.len() as u64, Relaxed);
+        self.tell(|observer| observer.moved(Operation::Get, bytes.len() as u64));
         Ok(bytes)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         self.note(Operation::List, prefix);
-        self.inner.list(prefix).await
+        let listed = self.inner.list(prefix).await;
+        self.tell(|observer| {
+            let pages = listed.as_ref().map_or(1, |objects| (objects.len() as u64).div_ceil(LIST_PAGE_LEN).max(1));
+            observer.asked(Operation::List, pages);
+            if let Ok(objects) = &listed {
+                observer.listed(prefix, objects);
+            }
+        });
+        listed
     }
 
     async fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, StoreError> {

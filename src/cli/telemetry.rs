@@ -1,0 +1,195 @@
+//! How a run is told to monitoring: metrics file, Pushgateway, dead man's switch. None of it fails a run: what goes wrong
+//! is a warning.
+
+use super::args::TelemetryArgs;
+use super::console::Console;
+use super::error::{CliError, chain};
+use crate::archive::Monitor;
+use crate::archive::backup::Outcomes;
+use crate::exit::Exit;
+use crate::store::{RecordingStore, Store};
+use crate::telemetry::file::{FileError, MetricsFile};
+use crate::telemetry::ping::Ping;
+use crate::telemetry::push::Push;
+use crate::telemetry::{Reason, Registry, Values, Watching};
+use crate::world::World;
+use hah_vault_format::SourceName;
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::task::JoinHandle;
+
+/// The telemetry of a run.
+pub(super) struct Telemetry {
+    registry: Arc<Registry>,
+    console: Arc<Console>,
+    file: Option<MetricsFile>,
+    push: Option<Push>,
+    ping: Option<Ping>,
+    run: Mutex<Run>,
+}
+
+/// What is told of when it ends.
+#[derive(Default)]
+struct Run {
+    /// Whether the command is one that is told of.
+    is_told: bool,
+    /// Whether its start was pinged.
+    start: Option<JoinHandle<()>>,
+    /// Backups that have begun and not ended.
+    open: Vec<SourceName>,
+    /// Sources of the run.
+    sources: Vec<SourceName>,
+    /// Those that failed.
+    failed: Vec<(SourceName, Reason)>,
+}
+
+impl Telemetry {
+    /// As the options say.
+    pub(super) fn new(args: &TelemetryArgs, world: &Arc<dyn World>, console: &Arc<Console>) -> Result<Self, CliError> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let file = args.metrics_file.clone().filter(|path| !path.as_os_str().is_empty());
+        let push = given(&args.metrics_push).map(|url| Push::parse(&url, &world.host()));
+        let ping = given(&args.ping).map(|url| Ping::parse(&url));
+        let bad_url = |error: crate::telemetry::HttpError| {
+            CliError::usage(error.to_string(), "check --metrics-push, --ping and their variables")
+        };
+        let bad_name = |error: FileError| CliError::usage(error.to_string(), "node_exporter reads no other: rename it");
+        Ok(Self {
+            registry: Registry::new(Arc::clone(world)),
+            console: Arc::clone(console),
+            file: file.map(MetricsFile::new).transpose().map_err(bad_name)?,
+            push: push.transpose().map_err(bad_url)?,
+            ping: ping.transpose().map_err(bad_url)?,
+            run: Mutex::default(),
+        })
+    }
+
+    /// A store whose operations are counted, if anybody wants to know.
+    pub(super) fn watch(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        match self.file.is_some() || self.push.is_some() {
+            true => Arc::new(RecordingStore::with_observer(store, Arc::<Registry>::clone(&self.registry))),
+            false => store,
+        }
+    }
+
+    /// The console, with its events counted.
+    pub(super) fn monitor(&self) -> Arc<dyn Monitor> {
+        Arc::new(Watching::new(Arc::<Console>::clone(&self.console), Arc::clone(&self.registry)))
+    }
+
+    /// Figures of this run, for a command that is told of.
+    pub(super) fn registry(&self) -> &Registry {
+        self.run().is_told = true;
+        &self.registry
+    }
+
+    /// A panic elsewhere leaves what is known as it is.
+    fn run(&self) -> MutexGuard<'_, Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Backups of these sources begin. The file says so at once: a crash must not look like a run that never began.
+    pub(super) async fn begin_backups(&self, sources: Vec<SourceName>) {
+        for source in &sources {
+            self.registry().backup_began(source);
+        }
+        let start = self.ping.clone().map(|ping| {
+            let console = Arc::clone(&self.console);
+            tokio::spawn(async move {
+                if let Err(error) = ping.start().await {
+                    console.warning(None, &format!("the start was not pinged: {error}"));
+                }
+            })
+        });
+        let mut run = self.run();
+        (run.open, run.sources, run.start) = (sources.clone(), sources, start);
+        drop(run);
+        self.write().await;
+    }
+
+    /// They ended.
+    pub(super) fn end_backups(&self, outcomes: &Outcomes) {
+        for (source, outcome) in outcomes {
+            self.run().open.retain(|open| open != source);
+            match outcome {
+                Ok(report) => self.registry().backup_committed(report),
+                Err(error) => self.failed(source, error.into()),
+            }
+        }
+    }
+
+    fn failed(&self, source: &SourceName, reason: Reason) {
+        self.registry().backup_failed(source, reason);
+        self.run().failed.push((source.clone(), reason));
+    }
+
+    /// The command ended so. Bounded in time: 5 s for the file, then 20 s for the network.
+    pub(super) async fn finish(&self, result: &Result<Exit, CliError>) {
+        let (is_told, open, start) = {
+            let mut run = self.run();
+            (run.is_told, std::mem::take(&mut run.open), run.start.take())
+        };
+        if !is_told {
+            return;
+        }
+        for source in &open {
+            self.failed(source, result.as_ref().err().map_or(Reason::Other, reason));
+        }
+        let values = self.write().await;
+        let exit = result.as_ref().map_or_else(CliError::exit, |exit| *exit);
+        futures::future::join(self.send_push(values), self.send_ping(exit, start)).await;
+    }
+
+    /// Brings the metrics file up to date; all that is known then.
+    async fn write(&self) -> Option<Values> {
+        let (file, registry) = (self.file.clone()?, Arc::clone(&self.registry));
+        let updated = tokio::task::spawn_blocking(move || file.update(&registry)).await;
+        match updated {
+            Ok(Ok(updated)) => {
+                if updated.rubbish_lines > 0 {
+                    let text = format!("{} lines of the old metrics file made no sense", updated.rubbish_lines);
+                    self.console.warning(None, &format!("{text}; what they counted begins anew"));
+                }
+                Some(updated.values)
+            }
+            Ok(Err(error)) => self.not_told(chain(&error)),
+            Err(error) => self.not_told(error),
+        }
+    }
+
+    fn not_told<T>(&self, error: impl Display) -> Option<T> {
+        self.console.warning(None, &format!("metrics: {error}"));
+        None
+    }
+
+    async fn send_push(&self, values: Option<Values>) {
+        let Some(push) = &self.push else { return };
+        let values = values.unwrap_or_else(|| self.registry.snapshot());
+        let sources = self.run().sources.clone();
+        let sources: Vec<&str> = sources.iter().map(SourceName::as_str).collect();
+        if let Err(error) = push.send(&values, &sources).await {
+            self.console.warning(None, &format!("metrics were not pushed: {error}"));
+        }
+    }
+
+    /// Only a backup is pinged, and after its start.
+    async fn send_ping(&self, exit: Exit, start: Option<JoinHandle<()>>) {
+        let (Some(ping), Some(start)) = (&self.ping, start) else { return };
+        // It ends by itself, and says itself what went wrong.
+        let _ = start.await;
+        let failed = self.run().failed.clone();
+        if let Err(error) = ping.end(exit, &failed).await {
+            self.console.warning(None, &format!("the end was not pinged: {error}"));
+        }
+    }
+}
+
+fn reason(error: &CliError) -> Reason {
+    match error {
+        CliError::Archive(error) => error.as_ref().into(),
+        CliError::Usage { .. } => Reason::Configuration,
+        CliError::Key { .. } | CliError::Identity(_) | CliError::NoKey { .. } => Reason::Key,
+        CliError::Exists { .. } | CliError::File { .. } | CliError::Output(_) => Reason::Local,
+        _ => Reason::Other,
+    }
+}
