@@ -7,3 +7,4 @@ mod refusals;
 mod sandbox;
 mod services;
 mod signals;
+mod telemetry;

@@ -16,4 +16,5 @@ mod shapes;
 mod source;
 mod store;
 mod support;
+mod telemetry;
 mod unwrap;

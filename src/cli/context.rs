@@ -42,12 +42,7 @@ pub(super) enum Need {
 type Ignored = Vec<String>;
 
 impl Context {
-    pub(super) fn new(
-        global: Global,
-        console: Arc<Console>,
-        cancel: Cancel,
-        asking: Asking,
-    ) -> Result<Self, CliError> {
+    pub(super) fn new(global: Global, console: Arc<Console>, cancel: Cancel, asking: Asking) -> Result<Self, CliError> {
         let (servers, world) = (Servers::new(Arc::clone(&console)), Machine::shared());
         let telemetry = Arc::new(Telemetry::new(&global.telemetry, &world, &console)?);
         Ok(Self { global, console, cancel, asking, world, servers, telemetry })

@@ -11,7 +11,7 @@ use crate::store::{RecordingStore, Store};
 use crate::telemetry::file::{FileError, MetricsFile};
 use crate::telemetry::ping::Ping;
 use crate::telemetry::push::Push;
-use crate::telemetry::{Reason, Registry, Values, Watching};
+use crate::telemetry::{HttpError, Reason, Registry, Values, Watching};
 use crate::world::World;
 use hah_vault_format::SourceName;
 use std::fmt::Display;
@@ -50,16 +50,16 @@ impl Telemetry {
         let file = args.metrics_file.clone().filter(|path| !path.as_os_str().is_empty());
         let push = given(&args.metrics_push).map(|url| Push::parse(&url, &world.host()));
         let ping = given(&args.ping).map(|url| Ping::parse(&url));
-        let bad_url = |error: crate::telemetry::HttpError| {
-            CliError::usage(error.to_string(), "check --metrics-push, --ping and their variables")
-        };
+        let bad_push =
+            |error: HttpError| CliError::usage(error.to_string(), "check --metrics-push or HAH_VAULT_METRICS_PUSH");
+        let bad_ping = |error: HttpError| CliError::usage(error.to_string(), "check --ping or HAH_VAULT_PING_URL");
         let bad_name = |error: FileError| CliError::usage(error.to_string(), "node_exporter reads no other: rename it");
         Ok(Self {
             registry: Registry::new(Arc::clone(world)),
             console: Arc::clone(console),
             file: file.map(MetricsFile::new).transpose().map_err(bad_name)?,
-            push: push.transpose().map_err(bad_url)?,
-            ping: ping.transpose().map_err(bad_url)?,
+            push: push.transpose().map_err(bad_push)?,
+            ping: ping.transpose().map_err(bad_ping)?,
             run: Mutex::default(),
         })
     }

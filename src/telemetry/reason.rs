@@ -166,12 +166,12 @@ mod tests {
             message: String::new(),
         };
         let errors = [
-            (ArchiveError::Store(StoreError::Denied { at: at(), hint: None, source: "no".into() }), Reason::StoreDenied),
-            (ArchiveError::Store(StoreError::Full { at: at(), source: "no".into() }), Reason::StoreFull),
             (
-                ArchiveError::Store(StoreError::Timeout { at: at(), after_ms: 1, attempts: 1 }),
-                Reason::StoreUnreachable,
+                ArchiveError::Store(StoreError::Denied { at: at(), hint: None, source: "no".into() }),
+                Reason::StoreDenied,
             ),
+            (ArchiveError::Store(StoreError::Full { at: at(), source: "no".into() }), Reason::StoreFull),
+            (ArchiveError::Store(StoreError::Timeout { at: at(), after_ms: 1, attempts: 1 }), Reason::StoreUnreachable),
             (of(sealed()), Reason::SourceUnreachable),
             (of(SourceError::Several { service, errors: vec![sealed(), refused] }), Reason::SourceRefused),
             (

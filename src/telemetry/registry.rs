@@ -290,9 +290,10 @@ fn flag(is_so: bool) -> f64 {
 pub(super) fn complete(values: &mut Values, now_unix_s: f64) {
     values.set(&metric::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     month::estimate(values, now_unix_s);
-    for (of_source, of_type) in
-        [(&metric::REPOSITORY_MANIFESTS, &metric::REPOSITORY_OBJECTS), (&metric::REPOSITORY_MANIFEST_BYTES, &metric::REPOSITORY_OBJECT_BYTES)]
-    {
+    for (of_source, of_type) in [
+        (&metric::REPOSITORY_MANIFESTS, &metric::REPOSITORY_OBJECTS),
+        (&metric::REPOSITORY_MANIFEST_BYTES, &metric::REPOSITORY_OBJECT_BYTES),
+    ] {
         if values.series(of_source).next().is_some() {
             values.set(of_type, &["manifests"], values.sum(of_source));
         }

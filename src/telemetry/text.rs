@@ -25,7 +25,8 @@ pub fn encode(values: &Values) -> String {
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         for (labels, value) in series {
             let pairs = metric.labels.iter().zip(labels);
-            let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}=\"{}\"", escaped(value, true))).collect();
+            let pairs: Vec<String> =
+                pairs.map(|(name, value)| format!("{name}=\"{}\"", escaped(value, true))).collect();
             let pairs = if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };
             let _ = writeln!(text, "{name}{pairs} {value}");
         }
