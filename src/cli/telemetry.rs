@@ -101,9 +101,10 @@ impl Telemetry {
                 }
             })
         });
-        let mut run = self.run();
-        (run.open, run.sources, run.start) = (sources.clone(), sources, start);
-        drop(run);
+        {
+            let mut run = self.run();
+            (run.open, run.sources, run.start) = (sources.clone(), sources, start);
+        }
         self.write().await;
     }
 
