@@ -4,6 +4,7 @@ mod happy;
 mod json;
 mod keys;
 mod refusals;
+mod retention;
 mod sandbox;
 mod services;
 mod signals;

@@ -8,7 +8,9 @@
 use super::parent::{Before, Reusable, chain, millis};
 use super::repository::{Repository, unix_time};
 use super::reuse::{HORIZON_DEFAULT, Policy, length_agrees};
+use super::rules::Rules;
 use super::service;
+use super::tags::{self, Tag};
 use super::upload::{Upload, UploadQueue, Uploaded, Uploader, put};
 use super::{ArchiveError, COMMIT_LIMIT, Cancel, Event, STORE_CLOCK_TOLERANCE};
 use crate::keys::SourceKeyring;
@@ -86,6 +88,11 @@ pub struct BackupOptions {
     pub service_retry_delays: Vec<Duration>,
     /// A server's snapshot that has less than this many percent of its parent's bytes is warned of; 0 for never.
     pub shrink_warn_below_percent: u8,
+    /// Words for the snapshots of this run.
+    pub tags: Vec<Tag>,
+    /// Which rules hold: all.
+    #[doc(hidden)]
+    pub rules: Rules,
 }
 
 /// Waits before a snapshot is taken again: 1, 2 and 4 s.
@@ -100,6 +107,8 @@ impl Default for BackupOptions {
             compression: Compression::Auto,
             service_retry_delays: SERVICE_RETRY_DELAYS_S.map(Duration::from_secs).to_vec(),
             shrink_warn_below_percent: 50,
+            tags: Vec::new(),
+            rules: Rules::ALL,
         }
     }
 }
@@ -225,7 +234,7 @@ impl Run<'_> {
     async fn source(&self, source: SourceSpec) -> Result<BackupReport, ArchiveError> {
         let started = Instant::now();
         let keys = Arc::new(self.repository.source_keys(&source.name)?);
-        let parent = self.repository.find_parent(&keys, self.before.time).await?;
+        let parent = self.repository.find_parent(&keys, self.before.time, &self.options.rules).await?;
         let time = unix_time(self.before.time)?;
         let piped = self.pipe_until_whole(&source, parent.as_ref(), time, &keys).await?;
         self.cancel.check()?;
@@ -275,8 +284,9 @@ impl Run<'_> {
     }
 
     fn policy(&self, keys: &SourceKeyring) -> Policy {
-        let BackupOptions { fresh, horizon, .. } = *self.options;
-        Policy { fresh, horizon, key_generation: keys.generation, compact: self.compact }
+        let BackupOptions { fresh, horizon, rules, .. } = *self.options;
+        let parent_packs_only = rules.parent_packs_only;
+        Policy { fresh, horizon, key_generation: keys.generation, compact: self.compact, parent_packs_only }
     }
 
     /// Pipes a source; a server's snapshot again from its beginning after a passing failure. What the failed tries
@@ -331,7 +341,7 @@ impl Run<'_> {
             Some(parent) => self.repository.load_reusable(parent, self.before, &self.policy(keys), keys).await,
             None => Reusable::default(),
         };
-        let packs_given_up = parent.map_or(0, |p| p.packs.len() - reusable.packs.len());
+        let packs_given_up = parent.map_or(0, |p| p.packs.len().saturating_sub(reusable.packs.len()));
         let reused = reusable.packs.clone();
         let Opened { input, len_hint_bytes, labels, stopper } = self.open(source).await?;
         let opened = Instant::now();
@@ -376,7 +386,8 @@ impl Run<'_> {
 
     /// The manifest, and the uploads that it has to wait for.
     fn draft(&self, name: ManifestName, parent: Option<&Manifest>, piped: Piped) -> (Manifest, Vec<Uploaded>) {
-        let Piped { ingested, wrapping, sealed, labels, reused: mut packs, .. } = piped;
+        let Piped { ingested, wrapping, sealed, mut labels, reused: mut packs, .. } = piped;
+        tags::add(&mut labels, &self.options.tags);
         let mut stored_bytes = 0;
         let mut uploads = Vec::with_capacity(sealed.len());
         for sealed in sealed {
@@ -453,6 +464,10 @@ impl Run<'_> {
     async fn check_committed(&self, manifest: &Manifest) -> Result<(), ArchiveError> {
         let name = &manifest.name;
         let store = self.repository.store.as_ref();
+        // Rule: a commit that came too late, or whose packs a collector took meanwhile, must not be believed in.
+        if !self.options.rules.check_committed {
+            return Ok(());
+        }
         let Some(put) = store.stat(&name.key()).await? else {
             return Err(ArchiveError::Vanished { name: name.source.clone(), missing: 1 });
         };
@@ -471,7 +486,11 @@ impl Run<'_> {
         let by_store_ms = now.unix_ms.saturating_sub(self.before.time.unix_ms);
         let by_boot = self.repository.world.since_boot().saturating_sub(self.since_boot);
         let range = -millis(STORE_CLOCK_TOLERANCE)..=millis(COMMIT_LIMIT);
-        if range.contains(&by_store_ms) && by_boot <= COMMIT_LIMIT {
+        // Rules: collectors count on it that nobody commits what was seen longer ago.
+        let rules = &self.options.rules;
+        let in_time_by_store = !rules.commit_limit_store || range.contains(&by_store_ms);
+        let in_time_by_boot = !rules.commit_limit_boot || by_boot <= COMMIT_LIMIT;
+        if in_time_by_store && in_time_by_boot {
             return Ok(());
         }
         let took_s = by_boot.as_secs().max(by_store_ms.unsigned_abs() / 1000);

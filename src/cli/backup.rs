@@ -34,6 +34,7 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
         raw: args.raw,
         horizon: args.horizon,
         compression: args.compression.into(),
+        tags: args.tags,
         ..BackupOptions::default()
     };
     let outcomes = backup(&repository, sources, &options, &context.cancel).await?;

@@ -51,6 +51,11 @@ impl Console {
         Self { json, quiet, verbose, bars, lines: Mutex::default() }
     }
 
+    /// Whether more is to be said.
+    pub(super) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Whether objects are wanted instead of text.
     pub(super) fn is_json(&self) -> bool {
         self.json

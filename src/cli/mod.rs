@@ -14,7 +14,9 @@ mod console;
 mod context;
 mod error;
 mod files;
+mod gc;
 mod generate;
+mod hold;
 mod human;
 mod init;
 #[doc = include_str!("json.md")]
@@ -135,6 +137,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError>
         Command::List(args) => list::run(context, args).await,
         Command::Show(args) => show::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
+        Command::Gc(args) => gc::run(context, args).await,
+        Command::Undelete(args) => hold::undelete(context, args).await,
+        Command::Hold(args) => hold::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Stats => stats::run(context).await,
         // Done before there was a runtime.

@@ -19,6 +19,8 @@ pub struct Counts {
     pub get: u64,
     /// Listings, however many pages each took.
     pub list: u64,
+    /// Pages of 1,000 objects that they take on S3, at least one each.
+    pub list_pages: u64,
     /// Stats.
     pub stat: u64,
     /// Deletes.
@@ -31,8 +33,20 @@ pub struct Counts {
     pub get_bytes: u64,
 }
 
-/// Objects in one page of a listing, by S3's rules; each page is one request.
-const LIST_PAGE_LEN: u64 = 1000;
+/// Objects that S3 lists in one answer; each answer is one request.
+const LIST_PAGE_LEN: usize = 1000;
+
+impl Counts {
+    /// Operations that R2 and S3 bill as writes: puts and pages of listings. Deletes are free.
+    pub fn class_a(&self) -> u64 {
+        self.put + self.list_pages
+    }
+
+    /// Operations that they bill as reads: gets, stats, and asking for the time.
+    pub fn class_b(&self) -> u64 {
+        self.get + self.stat + self.now
+    }
+}
 
 /// Is told of what a [`RecordingStore`] sees. Must not block for long.
 pub trait Observer: Send + Sync + Debug {
@@ -61,6 +75,7 @@ struct Counters {
     put: AtomicU64,
     get: AtomicU64,
     list: AtomicU64,
+    list_pages: AtomicU64,
     stat: AtomicU64,
     delete: AtomicU64,
     now: AtomicU64,
@@ -91,6 +106,7 @@ impl RecordingStore {
             put: counters.put.load(Relaxed),
             get: counters.get.load(Relaxed),
             list: counters.list.load(Relaxed),
+            list_pages: counters.list_pages.load(Relaxed),
             stat: counters.stat.load(Relaxed),
             delete: counters.delete.load(Relaxed),
             now: counters.now.load(Relaxed),
@@ -162,15 +178,14 @@ impl Store for RecordingStore {
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         self.note(Operation::List, prefix);
-        let listed = self.inner.list(prefix).await;
-        self.tell(|observer| {
-            let pages = listed.as_ref().map_or(1, |objects| (objects.len() as u64).div_ceil(LIST_PAGE_LEN).max(1));
-            observer.asked(Operation::List, pages);
-            if let Ok(objects) = &listed {
-                observer.listed(prefix, objects);
-            }
-        });
-        listed
+        let found = self.inner.list(prefix).await;
+        // One that failed took a request at least.
+        let pages = found.as_ref().map_or(1, |found| found.len().div_ceil(LIST_PAGE_LEN).max(1) as u64);
+        self.tell(|observer| observer.asked(Operation::List, pages));
+        let found = found?;
+        self.counters.list_pages.fetch_add(pages, Relaxed);
+        self.tell(|observer| observer.listed(prefix, &found));
+        Ok(found)
     }
 
     async fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, StoreError> {

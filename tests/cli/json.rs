@@ -58,6 +58,12 @@ fn real_objects() -> Vec<Value> {
     take(&["backup", &spec("consul", &fixture_path("consul-00.snap"))]);
     take(&["show", "consul@latest"]);
     take(&["restore", "vault@latest"]);
+    take(&["hold", "vault@latest", "--reason", "why not"]);
+    // Without grace, and with nothing else running: one snapshot is set aside and brought back.
+    take(&["backup", "--tag", "old", &spec("consul", &fixture_path("consul-01.snap"))]);
+    take(&["gc", "--keep-last", "0", "--grace", "0s", "--exclusive", "--force", "--budget", "1GB"]);
+    take(&["list", "--trash"]);
+    take(&["undelete", "consul/"]);
     let phrase = sandbox.file("phrase", "x");
     take(&["key", "add", "--label", "bob", "--new-passphrase-file", phrase.to_str().unwrap()]);
     take(&["key", "list"]);

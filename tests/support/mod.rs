@@ -3,6 +3,7 @@
 pub mod consul_server;
 pub mod fault_store;
 pub mod fuzz_targets;
+pub mod held_world;
 pub mod hooked_store;
 pub mod msgpack;
 pub mod nomad_server;
@@ -11,5 +12,6 @@ pub mod s3_server;
 pub mod service_server;
 pub mod small_disk;
 pub mod state;
+pub mod stopping_store;
 pub mod tools;
 pub mod vault_server;
