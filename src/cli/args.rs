@@ -152,13 +152,13 @@ pub(super) struct S3 {
     pub s3_ca_bundle: Option<PathBuf>,
 }
 
-/// Where a backup tells how it went. Problems with it are warnings and change no exit code.
+/// Where a command tells how it went. Problems with it are warnings and change no exit code.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Monitoring (backup and what else README.md names)")]
+#[command(next_help_heading = "Monitoring (of backup, gc and restore)")]
 pub(super) struct TelemetryArgs {
     /// File for node_exporter's textfile collector; its name ends in .prom
     ///
-    /// Replaced as a whole when a run begins and when it ends, also when it failed. What earlier runs wrote into it goes
+    /// Replaced as a whole when a backup begins, and when a command ends, also when it failed. What earlier runs wrote into it goes
     /// on: the time of the last success, and all counters.
     #[arg(
         long,
@@ -182,7 +182,7 @@ pub(super) struct TelemetryArgs {
         hide_short_help = true
     )]
     pub metrics_push: Option<String>,
-    /// Dead man's switch as of healthchecks.io: posts to URL/start, then URL or URL/fail
+    /// Dead man's switch for backups, as of healthchecks.io: posts to URL/start, then URL or URL/fail
     ///
     /// Success is exit code 0. The URL is as good as a password: better in the variable than on the command line.
     #[arg(

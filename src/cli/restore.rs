@@ -5,6 +5,7 @@ use super::context::{Context, Need};
 use super::error::CliError;
 use super::human;
 use super::show::hex;
+use super::telemetry::Job;
 use crate::archive::restore::{Exactness, RestoreReport, default_file_name, restore, restore_to_file};
 use crate::archive::{ArchiveError, Repository};
 use crate::exit::Exit;
@@ -25,6 +26,7 @@ pub(super) async fn run(context: &Context, args: Restore) -> Result<Exit, CliErr
     }
     let repository = context.repository(Need::Reader, "restore").await?;
     let name = repository.resolve(&args.manifest).await?;
+    context.telemetry.begin(Job::Restore(name.source.clone()));
     let report = if to_stdout {
         stdout(context, &repository, &name, args.fast).await?
     } else {
@@ -37,6 +39,7 @@ pub(super) async fn run(context: &Context, args: Restore) -> Result<Exit, CliErr
         };
         file(context, &repository, &name, &path, args.force, args.fast).await?
     };
+    context.telemetry.end_restore(&name.source, report.len_bytes);
     Ok(match report.exactness {
         Exactness::UnexpectedGzip => Exit::Partial,
         Exactness::Exact | Exactness::FastAsked | Exactness::OtherGzip => Exit::Done,

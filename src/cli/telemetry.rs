@@ -11,11 +11,12 @@ use crate::store::{RecordingStore, Store};
 use crate::telemetry::file::{FileError, MetricsFile};
 use crate::telemetry::ping::Ping;
 use crate::telemetry::push::Push;
-use crate::telemetry::{HttpError, Reason, Registry, Values, Watching};
+use crate::telemetry::{Collected, HttpError, Reason, Registry, Values, Watching};
 use crate::world::World;
 use hah_vault_format::SourceName;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// The telemetry of a run.
@@ -28,6 +29,17 @@ pub(super) struct Telemetry {
     run: Mutex<Run>,
 }
 
+/// Work that is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Job {
+    /// A backup of one source.
+    Backup(SourceName),
+    /// A gc that is no dry run.
+    Gc,
+    /// A restore of one source.
+    Restore(SourceName),
+}
+
 /// What is told of when it ends.
 #[derive(Default)]
 struct Run {
@@ -35,8 +47,8 @@ struct Run {
     is_told: bool,
     /// Whether its start was pinged.
     start: Option<JoinHandle<()>>,
-    /// Backups that have begun and not ended.
-    open: Vec<SourceName>,
+    /// What has begun and not ended.
+    open: Vec<(Job, Instant)>,
     /// Sources of the run.
     sources: Vec<SourceName>,
     /// Those that failed.
@@ -77,21 +89,30 @@ impl Telemetry {
         Arc::new(Watching::new(Arc::<Console>::clone(&self.console), Arc::clone(&self.registry)))
     }
 
-    /// Figures of this run, for a command that is told of.
-    pub(super) fn registry(&self) -> &Registry {
-        self.run().is_told = true;
-        &self.registry
-    }
-
     /// A panic elsewhere leaves what is known as it is.
     fn run(&self) -> MutexGuard<'_, Run> {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Work begins: however the command ends now, it is told of.
+    pub(super) fn begin(&self, job: Job) {
+        let mut run = self.run();
+        run.is_told = true;
+        run.open.push((job, Instant::now()));
+    }
+
+    /// Work ended; how long it took.
+    fn end(&self, job: &Job) -> Duration {
+        let mut run = self.run();
+        let at = run.open.iter().position(|(open, _)| open == job);
+        at.map_or(Duration::ZERO, |at| run.open.swap_remove(at).1.elapsed())
+    }
+
     /// Backups of these sources begin. The file says so at once: a crash must not look like a run that never began.
     pub(super) async fn begin_backups(&self, sources: Vec<SourceName>) {
         for source in &sources {
-            self.registry().backup_began(source);
+            self.registry.backup_began(source);
+            self.begin(Job::Backup(source.clone()));
         }
         let start = self.ping.clone().map(|ping| {
             let console = Arc::clone(&self.console);
@@ -103,7 +124,7 @@ impl Telemetry {
         });
         {
             let mut run = self.run();
-            (run.open, run.sources, run.start) = (sources.clone(), sources, start);
+            (run.sources, run.start) = (sources, start);
         }
         self.write().await;
     }
@@ -111,17 +132,41 @@ impl Telemetry {
     /// They ended.
     pub(super) fn end_backups(&self, outcomes: &Outcomes) {
         for (source, outcome) in outcomes {
-            self.run().open.retain(|open| open != source);
+            self.end(&Job::Backup(source.clone()));
             match outcome {
-                Ok(report) => self.registry().backup_committed(report),
-                Err(error) => self.failed(source, error.into()),
+                Ok(report) => self.registry.backup_committed(report),
+                Err(error) => self.backup_failed(source, error.into()),
             }
         }
     }
 
-    fn failed(&self, source: &SourceName, reason: Reason) {
-        self.registry().backup_failed(source, reason);
+    fn backup_failed(&self, source: &SourceName, reason: Reason) {
+        self.registry.backup_failed(source, reason);
         self.run().failed.push((source.clone(), reason));
+    }
+
+    /// gc ended; what it was given as budget is known from then on.
+    pub(super) fn end_gc(&self, collected: Collected, budget_bytes: Option<u64>) {
+        self.end(&Job::Gc);
+        self.registry.collected(Some(collected));
+        if let Some(budget_bytes) = budget_bytes {
+            self.registry.budget(budget_bytes);
+        }
+    }
+
+    /// A restore ended well, with so many bytes.
+    pub(super) fn end_restore(&self, source: &SourceName, len_bytes: u64) {
+        let took = self.end(&Job::Restore(source.clone()));
+        self.registry.restored(source, Some(len_bytes), took);
+    }
+
+    /// What did not end by itself failed.
+    fn fail(&self, job: &Job, began: Instant, reason: Reason) {
+        match job {
+            Job::Backup(source) => self.backup_failed(source, reason),
+            Job::Gc => self.registry.collected(None),
+            Job::Restore(source) => self.registry.restored(source, None, began.elapsed()),
+        }
     }
 
     /// The command ended so. Bounded in time: 5 s for the file, then 20 s for the network.
@@ -133,8 +178,8 @@ impl Telemetry {
         if !is_told {
             return;
         }
-        for source in &open {
-            self.failed(source, result.as_ref().err().map_or(Reason::Other, reason));
+        for (job, began) in &open {
+            self.fail(job, *began, result.as_ref().err().map_or(Reason::Other, reason));
         }
         let values = self.write().await;
         let exit = result.as_ref().map_or_else(CliError::exit, |exit| *exit);

@@ -1,10 +1,11 @@
 //! `--metrics-file`, `--metrics-push` and `--ping`, as cron would use them.
 
-use super::sandbox::{Ran, Sandbox, fixture_path, spec};
+use super::sandbox::{Ran, Sandbox, files, fixture_path, spec};
 use crate::support::service_server::{Handler, Reply, Request, Server};
 use hah_vault::telemetry::catalog::{
     BACKUP_DURATION, BACKUP_FAILURES, BACKUP_LAST_ATTEMPT, BACKUP_LAST_END, BACKUP_LAST_RUN_SUCCESS,
-    BACKUP_LAST_SUCCESS, BACKUPS, MONTH_ESTIMATE, Metric, REPOSITORY_BYTES, STORE_OPERATIONS, WARNINGS,
+    BACKUP_LAST_SUCCESS, BACKUPS, GC_LAST, GC_LAST_RUN_SUCCESS, GC_LAST_SUCCESS, MONTH_ESTIMATE, Metric,
+    REPOSITORY_BUDGET, REPOSITORY_BYTES, RESTORE_BYTES, RESTORES, STORE_OPERATIONS, WARNINGS,
 };
 use hah_vault::telemetry::text::parse;
 use hah_vault::telemetry::values::Values;
@@ -265,4 +266,33 @@ fn what_is_written_is_what_prometheus_reads() {
     let file = fs::File::open(sandbox.work().join(FILE)).unwrap();
     let output = std::process::Command::new(promtool).args(["check", "metrics"]).stdin(file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn gc_and_restores_are_told_of_too() {
+    let sandbox = Sandbox::with_repository();
+    let env = [("HAH_VAULT_METRICS_FILE", FILE)];
+    backup(&sandbox, &[&spec("vault", &fixture_path("vault-00.snap"))]).ok();
+    sandbox.run_with_env(["restore", "vault@latest", "-o", "out.snap"], &env).ok();
+    assert_eq!(figure(&sandbox, &RESTORES, &["vault", "done"]), 1.0);
+    let len_bytes = fs::metadata(fixture_path("vault-00.snap")).unwrap().len();
+    assert_eq!(figure(&sandbox, &RESTORE_BYTES, &["vault"]), len_bytes as f64);
+    assert_eq!(sandbox.run_with_env(["restore", "vault@latest", "-o", "out.snap"], &env).code, 11);
+    assert_eq!(figure(&sandbox, &RESTORES, &["vault", "failed"]), 1.0);
+
+    sandbox.run_with_env(["gc", "--dry-run"], &env).ok();
+    assert_eq!(values(&sandbox).get(&GC_LAST, &[]), None);
+    sandbox.run_with_env(["gc", "--budget", "10GB"], &env).ok();
+    assert_eq!(figure(&sandbox, &GC_LAST_RUN_SUCCESS, &[]), 1.0);
+    assert_eq!(figure(&sandbox, &REPOSITORY_BUDGET, &[]), 1e10);
+    assert!(figure(&sandbox, &REPOSITORY_BYTES, &[]) > 0.0);
+    // A manifest that does not open keeps packs from being deleted: not all of the plan.
+    for manifest in files(&sandbox.repo("manifests")) {
+        fs::write(manifest, "garbage").unwrap();
+    }
+    assert_ne!(sandbox.run_with_env(["gc"], &env).code, 0);
+    assert_eq!(figure(&sandbox, &GC_LAST_RUN_SUCCESS, &[]), 0.0);
+    fs::rename(sandbox.repo(""), sandbox.work().join("elsewhere")).unwrap();
+    sandbox.run_with_env(["gc"], &env).refused(10, "no repository", "");
+    assert!(figure(&sandbox, &GC_LAST, &[]) > figure(&sandbox, &GC_LAST_SUCCESS, &[]));
 }
