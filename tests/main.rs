@@ -18,5 +18,6 @@ mod shapes;
 mod source;
 mod store;
 mod support;
+mod telemetry;
 mod unwrap;
 mod verify;

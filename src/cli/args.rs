@@ -133,6 +133,9 @@ pub(super) struct Global {
     #[command(flatten)]
     pub s3: S3,
 
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+
     /// Print one JSON object per line
     #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
@@ -165,6 +168,50 @@ pub(super) struct S3 {
     /// PEM file of certificate authorities to trust instead of the system's; or AWS_CA_BUNDLE
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub s3_ca_bundle: Option<PathBuf>,
+}
+
+/// Where a command tells how it went. Problems with it are warnings and change no exit code.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Monitoring (of backup, gc and restore)")]
+pub(super) struct TelemetryArgs {
+    /// File for node_exporter's textfile collector; its name ends in .prom
+    ///
+    /// Replaced as a whole when a backup begins, and when a command ends, also when it failed. What earlier runs wrote into it goes
+    /// on: the time of the last success, and all counters.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HAH_VAULT_METRICS_FILE",
+        hide_env_values = true,
+        hide_short_help = true,
+        value_parser = path()
+    )]
+    pub metrics_file: Option<PathBuf>,
+    /// Prometheus Pushgateway to push the same to; may hold a user and password
+    ///
+    /// Without --metrics-file beside it, counters are those of one run.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "HAH_VAULT_METRICS_PUSH",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub metrics_push: Option<String>,
+    /// Dead man's switch for backups, as of healthchecks.io: posts to URL/start, then URL or URL/fail
+    ///
+    /// Success is exit code 0. The URL is as good as a password: better in the variable than on the command line.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "HAH_VAULT_PING_URL",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub ping: Option<String>,
 }
 
 /// Where the bucket's name goes.

@@ -18,12 +18,14 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const FORM: &str = "write NAME=PATH, NAME=- for standard input, vault, consul or nomad for the service itself, or the \
                     name of a source in the configuration file";
 
 pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliError> {
     let names = names(&args.sources, &context.settings)?;
+    context.telemetry.begin_backups(meant(&names, &context.settings)).await;
     let Sources { specs: sources, mut failed } = parse_sources(&names, &context.settings, &context.servers).await?;
     let total = names.len();
     let stdin = sources.iter().any(|s| s.input == Input::Stdin);
@@ -41,6 +43,7 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
         let avoid = state.as_ref().map(HostState::damaged).unwrap_or_default();
         let options = options(&args, &sources, &keystores, &avoid, &context.settings);
         let outcomes = backup(&repository, sources, &options, &context.cancel).await?;
+        context.telemetry.end_backups(&outcomes);
         context.console.finish_progress();
         for (name, outcome) in outcomes {
             match outcome {
@@ -105,6 +108,19 @@ async fn remember(context: &Context, repository: &Repository, state: Option<&Hos
     if let Err(error) = state.note_seen(source, std::slice::from_ref(&manifest.name)) {
         context.console.warning(Some(source), &format!("the snapshot is not remembered here: {}", chain(&error)));
     }
+}
+
+/// The sources that are meant, also if something else about them is wrong: a nightly run that fails before it reads
+/// anything is a failure of each. A word that is no source is nobody's failure.
+fn meant(texts: &[String], settings: &Settings) -> Vec<SourceName> {
+    let name = |text: &String| match text.split_once('=') {
+        Some((name, _)) => name.parse().ok(),
+        None => text.parse().ok().filter(|name: &SourceName| settings.source(name.as_str()).is_some()),
+    };
+    let mut names: Vec<SourceName> = texts.iter().filter_map(name).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 async fn open(context: &Context, make: bool) -> Result<Repository, CliError> {
@@ -262,8 +278,18 @@ fn object(report: &BackupReport) -> serde_json::Value {
         "chunks_new": manifest.counts.chunks_new,
         "packs_given_up": report.packs_given_up,
         "keystore_files": report.keystore_files,
-        "took_ms": u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
+        "took_ms": ms(report.took),
+        "stages_ms": {
+            "open": ms(report.stages.open),
+            "read": ms(report.stages.read),
+            "upload": ms(report.stages.upload),
+            "commit": ms(report.stages.commit),
+        },
     })
+}
+
+fn ms(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod settings;
 mod show;
 mod signals;
 mod stats;
+mod telemetry;
 mod verify;
 
 use crate::archive::{ArchiveError, Cancel};
@@ -119,7 +120,7 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
     }
     let runtime = runtime(&command, &settings)?;
     let (cancel, asking) = (Cancel::default(), Asking::default());
-    let context = Context::new(global, settings, Arc::clone(console), cancel.clone(), asking.clone());
+    let context = Context::new(global, settings, Arc::clone(console), cancel.clone(), asking.clone())?;
     let result = runtime.block_on(async {
         let interrupt = Interrupt::watch(cancel, asking).map_err(internal)?;
         // Dropping the command's future removes its temporary files.
@@ -130,6 +131,7 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
         };
         // Also after an error or a signal: tokens that were made for this run end with it.
         context.servers.close().await;
+        context.telemetry.finish(&result).await;
         result
     });
     console.finish_progress();
