@@ -33,14 +33,14 @@ fn main() -> Outcome<()> {
     let dir = tempfile::tempdir()?;
     let identity = RepositoryIdentity::generate()?;
     fill(dir.path(), &identity, count)?;
-    let writer = identity.writer_key(None)?.to_string();
+    let writer = identity.writer_key(None)?.to_text();
     println!("| verify of {count} manifests | seconds | peak MiB | reads for each manifest | listings |");
     println!("|---|---|---|---|---|");
     for options in [&[][..], &["--read-data"]] {
         let started = Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_hah-vault"));
         command.args(["verify", "--json", "--repo"]).arg(dir.path().join("repository")).args(options);
-        command.env("HAH_VAULT_WRITER_KEY", &writer).env("HOME", dir.path()).env_remove("XDG_STATE_HOME");
+        command.env("HAH_VAULT_WRITER_KEY", writer.as_str()).env("HOME", dir.path()).env_remove("XDG_STATE_HOME");
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let peak = peak_mib(&mut child)?;
         let output = child.wait_with_output()?;

@@ -163,7 +163,7 @@ async fn a_broken_manifest_is_set_aside_and_a_sound_or_newer_one_is_not() {
     let done = repair(&test, &RepairOptions::default()).await;
     let Outcome::Done { set_aside: Some(aside) } = &done[0].1 else { panic!("{done:?}") };
     assert!(aside.starts_with(&format!("broken/manifests/{}.unreadable.", first.name)), "{aside}");
-    assert_eq!(test.manifests().await, [second.name.clone()]);
+    assert_eq!(test.manifests().await, std::slice::from_ref(&second.name));
     assert!(is_clean(&test).await);
     // A sound one is not given up, even by name.
     let give_up = [second.name.clone()].into();

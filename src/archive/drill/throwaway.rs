@@ -180,11 +180,9 @@ fn folder(manifest: &Manifest) -> Result<(TempDir, bool), DrillError> {
 #[cfg(target_os = "linux")]
 fn free_memory_bytes() -> u64 {
     /// `TMPFS_MAGIC`, statfs(2).
-    const TMPFS: i64 = 0x0102_1994;
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
     match rustix::fs::statfs(MEMORY_FOLDER) {
-        Ok(found) if i64::try_from(found.f_type) == Ok(TMPFS) => {
-            found.f_bavail.saturating_mul(u64::try_from(found.f_bsize).unwrap_or(0))
-        }
+        Ok(found) if found.f_type == TMPFS => found.f_bavail.saturating_mul(u64::try_from(found.f_bsize).unwrap_or(0)),
         _ => 0,
     }
 }
