@@ -3,6 +3,7 @@
 mod cli;
 mod corpus;
 mod damage;
+mod deploy;
 mod faults;
 mod gc;
 mod generated;
