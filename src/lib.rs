@@ -8,6 +8,7 @@
 //!                                    ├──> keys       who may read and write
 //!                            cli ──> ├──> config     the configuration file, and the environment
 //!                                    └──> world      clock and random numbers
+//! cli ──> telemetry ──> archive      what happened, as metrics and pings
 //!                                  all ──> format    (crate hah-vault-format) the bytes
 //! ```
 //!
@@ -23,4 +24,5 @@ pub mod pipeline;
 pub mod snapshot;
 pub mod source;
 pub mod store;
+pub mod telemetry;
 pub mod world;

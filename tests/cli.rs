@@ -14,3 +14,5 @@ mod sandbox;
 mod services;
 mod sessions;
 mod signals;
+mod telemetry;
+mod verify;

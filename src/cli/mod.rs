@@ -15,6 +15,7 @@ mod config;
 mod config_help;
 mod console;
 mod context;
+mod drill;
 mod error;
 mod files;
 mod gc;
@@ -28,6 +29,7 @@ mod key;
 mod kit;
 mod list;
 mod prompt;
+mod repair;
 mod restore;
 mod restore_to;
 mod servers;
@@ -35,6 +37,8 @@ mod settings;
 mod show;
 mod signals;
 mod stats;
+mod telemetry;
+mod verify;
 
 use crate::archive::{ArchiveError, Cancel};
 use crate::exit::Exit;
@@ -117,7 +121,7 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
     }
     let runtime = runtime(&command, &settings)?;
     let (cancel, asking) = (Cancel::default(), Asking::default());
-    let context = Context::new(global, settings, Arc::clone(console), cancel.clone(), asking.clone());
+    let context = Context::new(global, settings, Arc::clone(console), cancel.clone(), asking.clone())?;
     let result = runtime.block_on(async {
         let interrupt = Interrupt::watch(cancel, asking).map_err(internal)?;
         // Dropping the command's future removes its temporary files.
@@ -128,6 +132,7 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
         };
         // Also after an error or a signal: tokens that were made for this run end with it.
         context.servers.close().await;
+        context.telemetry.finish(&result).await;
         result
     });
     console.finish_progress();
@@ -160,6 +165,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError>
         Command::Gc(args) => gc::run(context, args).await,
         Command::Undelete(args) => hold::undelete(context, args).await,
         Command::Hold(args) => hold::run(context, args).await,
+        Command::Verify(args) => verify::run(context, args).await,
+        Command::Repair(args) => repair::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Kit(args) => kit::run(context, args).await,
         Command::Stats => stats::run(context).await,

@@ -38,9 +38,11 @@ pub use address::Address;
 pub use body::{Body, Stopper};
 pub use consul::Consul;
 pub use error::SourceError;
+pub(crate) use http::root_cause;
 pub use nomad::Nomad;
 pub use restore::Target;
 pub use secret::Secret;
+pub(crate) use tls::install_provider as install_tls_provider;
 pub use vault::{Vault, VaultSession};
 
 /// No lock here is held over anything that can fail halfway.
