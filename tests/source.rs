@@ -41,6 +41,7 @@ fn vault_settings(urls: &[&str], token: &str) -> VaultSettings {
         namespace: Some("team/".into()),
         leader_addresses: Vec::new(),
         follow_redirect: true,
+        max_retries: 2,
     }
 }
 

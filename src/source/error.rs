@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::ServiceKind;
+use super::vault::SessionError;
 
 /// What was asked of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,14 @@ pub enum Operation {
     RestoreForce,
     /// Services from the catalog (Consul).
     Catalog,
+    /// A login (Vault).
+    Login,
+    /// A secret (Vault).
+    Secret,
+    /// Credentials made for us (Vault).
+    Credentials,
+    /// A renewal or a revocation (Vault).
+    Lease,
     /// Anything that only looks.
     Look,
 }
@@ -29,6 +38,10 @@ impl std::fmt::Display for Operation {
             Self::Snapshot => "the snapshot",
             Self::Restore | Self::RestoreForce => "the restore",
             Self::Catalog => "the list of services",
+            Self::Login => "the login",
+            Self::Secret => "the secret",
+            Self::Credentials => "the credentials",
+            Self::Lease => "the renewal or revocation",
             Self::Look => "an answer",
         })
     }
@@ -214,6 +227,9 @@ pub enum SourceError {
         /// How long it was waited for.
         limit: Duration,
     },
+    /// A login to Vault, a secret or credentials from it.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// We stopped it ourselves.
     #[error("the transfer was stopped")]
     Stopped,
@@ -276,6 +292,7 @@ impl SourceError {
                 passing && !LASTING_500.iter().any(|text| message.contains(text))
             }
             Self::Several { errors, .. } => errors.iter().any(Self::is_transient),
+            Self::Session(error) => error.is_transient(),
             _ => false,
         }
     }
@@ -349,6 +366,7 @@ impl SourceError {
             ),
             Self::Nonsense { .. } => Some("check the address: does another program or a proxy answer there?".into()),
             Self::Several { errors, .. } => errors.iter().find_map(Self::hint),
+            Self::Session(error) => error.hint(),
             Self::Unsettled { .. } => Some("look at the server's log before anything else is done to it".into()),
         }
     }

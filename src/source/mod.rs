@@ -3,6 +3,7 @@
 //! ```text
 //! env -> settings ─┬─> vault, consul, nomad ──> http ──> body (a blocking reader) or upload (a blocking writer)
 //! catalog ─────────┘        each is a Service (snapshots) and a Target (restores)
+//! vault::session   logs in, reads secrets, has tokens made for Consul and Nomad, and gives everything back
 //! ```
 //!
 //! Architecture invariant: status 200 proves nothing. A body is whole only if its framing, and for Nomad its Digest,
@@ -26,6 +27,7 @@ mod upload;
 pub mod vault;
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
@@ -36,7 +38,12 @@ pub use error::SourceError;
 pub use nomad::Nomad;
 pub use restore::Target;
 pub use secret::Secret;
-pub use vault::Vault;
+pub use vault::{Vault, VaultSession};
+
+/// No lock here is held over anything that can fail halfway.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Which kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -141,7 +141,13 @@ pub struct VaultSettings {
     pub leader_addresses: Vec<(Address, Address)>,
     /// Whether to go where a standby node sends us.
     pub follow_redirect: bool,
+    /// How often a small request is repeated after a passing failure, as `VAULT_MAX_RETRIES`; snapshots have their own
+    /// retries.
+    pub max_retries: u32,
 }
+
+/// Retries of Vault's own client (facts 1.1).
+pub const VAULT_MAX_RETRIES: u32 = 2;
 
 /// Consul.
 #[derive(Debug, Clone)]

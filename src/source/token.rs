@@ -26,23 +26,80 @@ pub enum Token {
     },
 }
 
+/// What a secret text is: errors name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// A server's token.
+    Token,
+    /// The role id of an AppRole.
+    RoleId,
+    /// The secret id of an AppRole.
+    SecretId,
+    /// A response-wrapping token around a secret id.
+    WrappingToken,
+    /// A signed JWT.
+    Jwt,
+    /// A password. It may hold any characters, and blanks at its ends count.
+    Password,
+}
+
+impl TokenKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::RoleId => "role id",
+            Self::SecretId => "secret id",
+            Self::WrappingToken => "wrapping token",
+            Self::Jwt => "JWT",
+            Self::Password => "password",
+        }
+    }
+
+    fn file(self) -> &'static str {
+        match self {
+            Self::Token => "token file",
+            Self::RoleId => "role id file",
+            Self::SecretId => "secret id file",
+            Self::WrappingToken => "wrapping token file",
+            Self::Jwt => "JWT file",
+            Self::Password => "password file",
+        }
+    }
+
+    /// The text of a file without what editors and agents add to it.
+    fn trimmed(self, text: &str) -> &str {
+        match self {
+            Self::Password => text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line)),
+            _ => text.trim(),
+        }
+    }
+}
+
 impl Token {
     /// The token as of now.
     ///
     /// # Errors
     /// [`SourceError::File`], or [`SourceError::Setting`] if it is empty or has characters that no header can carry.
     pub fn read(&self, service: ServiceKind) -> Result<Option<Secret>, SourceError> {
+        self.read_as(service, TokenKind::Token)
+    }
+
+    /// The same for another secret text; errors say which.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_as(&self, service: ServiceKind, kind: TokenKind) -> Result<Option<Secret>, SourceError> {
         let (token, name) = match self {
             Self::None => return Ok(None),
-            Self::Given(token) => (token.clone(), "the token".to_owned()),
+            Self::Given(token) => (token.clone(), format!("the {}", kind.name())),
             Self::File { path, optional } => match std::fs::read_to_string(path) {
                 Err(error) if *optional && error.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(source) => {
-                    return Err(SourceError::File { service, what: "token file", path: path.clone(), source });
+                    return Err(SourceError::File { service, what: kind.file(), path: path.clone(), source });
                 }
                 Ok(text) => {
                     let text = Secret::new(text);
-                    (Secret::from(text.expose().trim()), format!("the token file {}", path.display()))
+                    (Secret::from(kind.trimmed(text.expose())), format!("the {} {}", kind.file(), path.display()))
                 }
             },
         };
@@ -54,10 +111,23 @@ impl Token {
             return Err(wrong("it is longer than 64 KiB"));
         }
         // As Vault's own client has it; Consul's and Nomad's are UUIDs or JWTs.
-        if !token.expose().bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        let is_printable = token.expose().bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if kind != TokenKind::Password && !is_printable {
             return Err(wrong("it holds characters that are not printable"));
         }
         Ok(Some(token))
+    }
+
+    /// The same where there must be one.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and [`SourceError::Setting`] if there is none.
+    pub fn require(&self, service: ServiceKind, kind: TokenKind) -> Result<Secret, SourceError> {
+        self.read_as(service, kind)?.ok_or_else(|| SourceError::Setting {
+            service,
+            name: format!("the {}", kind.name()),
+            reason: "there is none".into(),
+        })
     }
 }
 
@@ -87,5 +157,18 @@ mod tests {
         let optional = Token::File { path: path.clone(), optional: true };
         assert_eq!(optional.read(ServiceKind::Vault).expect("none"), None);
         assert!(Token::File { path, optional: false }.read(ServiceKind::Vault).is_err());
+    }
+
+    #[test]
+    fn errors_name_what_was_wanted_and_passwords_are_taken_as_they_are() {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        let token = Token::File { path: file.path().into(), optional: false };
+        std::fs::write(file.path(), " p\u{e4}ss \r\n").expect("write");
+        let password = token.require(ServiceKind::Vault, TokenKind::Password).expect("password");
+        assert_eq!(password.expose(), " p\u{e4}ss ");
+        let error = token.require(ServiceKind::Vault, TokenKind::Jwt).expect_err("no JWT").to_string();
+        assert!(error.contains("the JWT file") && !error.contains("p\u{e4}ss"), "{error}");
+        let error = Token::None.require(ServiceKind::Vault, TokenKind::SecretId).expect_err("none").to_string();
+        assert!(error.contains("the secret id cannot be used: there is none"), "{error}");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::SourceError;
 use super::address::Address;
 use super::http::{Answer, Endpoint, Request};
 use super::settings::Patience;
+use super::{SourceError, lock};
 
 /// How much is sent at once.
 const PIECE_LEN_BYTES: usize = 256 << 10;
@@ -107,10 +107,6 @@ struct Line {
     /// The line waits for the writer, not for the server.
     starving: AtomicBool,
     ended: AtomicBool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Line {

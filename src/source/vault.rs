@@ -1,7 +1,20 @@
 //! Vault and OpenBao: only the active node gives a snapshot; the others send us there, once, and not always well.
 
+mod api;
+mod closing;
+mod engines;
+mod error;
+mod held;
+mod kv;
 mod leader;
+pub mod login;
+mod look;
+mod path;
+mod redirect;
+mod renewal;
+pub mod session;
 mod settle;
+mod wrapping;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +33,15 @@ use super::secret::Secret;
 use super::settings::VaultSettings;
 use super::upload::{self, BodyWriter, Restoring};
 use super::{Body, Service, ServiceKind, Snapshot, SourceError};
-use leader::{Candidate, check_redirect};
+use error::refusal;
+use leader::Candidate;
+
+pub use engines::AwsCredentials;
+pub use error::SessionError;
+pub use kv::Secrets;
+pub use login::Login;
+pub use look::TokenFacts;
+pub use session::{Timing, VaultSession};
 
 const PATH: &str = "/v1/sys/storage/raft/snapshot";
 const PATH_FORCE: &str = "/v1/sys/storage/raft/snapshot-force";
@@ -32,6 +53,8 @@ const PATH_HEALTH: &str = "/v1/sys/health?standbyok=true&perfstandbyok=true";
 pub struct Vault {
     http: Http,
     settings: VaultSettings,
+    /// Where the token comes from, if not from the settings.
+    session: Option<Arc<VaultSession>>,
     catalog: Option<Arc<Consul>>,
 }
 
@@ -54,15 +77,27 @@ impl Vault {
         warn: &mut dyn FnMut(String),
     ) -> Result<Self, SourceError> {
         let http = Http::new(ServiceKind::Vault, settings.reach.clone(), warn)?;
-        Ok(Self { http, settings, catalog })
+        Ok(Self { http, settings, session: None, catalog })
     }
 
-    /// Agents' listeners may demand the first header, and the second is the token. Never a namespace: the snapshot's
-    /// path exists in the root namespace only.
-    fn headers(&self) -> Result<Vec<(&'static str, Secret)>, SourceError> {
-        let mut headers = request_header();
-        headers.extend(catalog::token_header("x-vault-token", self.settings.token.read(ServiceKind::Vault)?));
-        Ok(headers)
+    /// The same with the tokens of a session, asked for at each request. The settings' own is not used.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_session(
+        settings: VaultSettings,
+        session: Arc<VaultSession>,
+        catalog: Option<Arc<Consul>>,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Self, SourceError> {
+        Ok(Self { session: Some(session), ..Self::new(settings, catalog, warn)? })
+    }
+
+    async fn token(&self) -> Result<Option<Secret>, SourceError> {
+        match &self.session {
+            Some(session) => session.current().await,
+            None => self.settings.token.read(ServiceKind::Vault),
+        }
     }
 
     async fn addresses(&self) -> Result<Vec<Address>, SourceError> {
@@ -91,20 +126,35 @@ impl Vault {
         Ok(Snapshot { body, facts, warnings })
     }
 
-    /// Asks for the snapshot, and follows one redirect.
+    /// Asks for the snapshot, once more with another token if that of the session has run out.
     async fn ask(&self, endpoint: &Endpoint) -> Result<Answer, SourceError> {
-        let headers = self.headers()?;
+        let token = self.token().await?;
+        let outcome = self.ask_with(endpoint, token.as_ref()).await;
+        let Some(session) = &self.session else { return outcome };
+        match outcome {
+            Err(error) if matches!(refusal(&error), Some((_, 403, _))) => {
+                let Some(fresh) = session.replacement(token.as_ref()).await? else { return Err(error) };
+                self.ask_with(endpoint, Some(&fresh)).await
+            }
+            Ok(answer) => {
+                session.worked(token.as_ref());
+                Ok(answer)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks for the snapshot, and follows one redirect.
+    async fn ask_with(&self, endpoint: &Endpoint, token: Option<&Secret>) -> Result<Answer, SourceError> {
+        let headers = headers(token);
         let answer = endpoint.send(&snapshot_request(PATH, &headers, endpoint)).await?;
         if !answer.is_redirect() {
             return passed(answer).await;
         }
-        let to = self.redirected(&answer)?;
+        let to = redirect::target(&answer, PATH, &self.settings)?;
         let endpoint = self.http.endpoint(&to)?;
         let answer = match endpoint.send(&snapshot_request(PATH, &headers, &endpoint)).await {
-            Ok(again) if again.is_redirect() => {
-                let to = location(&again).map_or_else(|_| "nowhere".into(), |to| to.to_string());
-                return Err(self.redirect_error(&again, to, "it is the second redirect in a row"));
-            }
+            Ok(again) if again.is_redirect() => return Err(redirect::second(&again, PATH)),
             Ok(answer) => answer,
             Err(error) => {
                 let (service, via) = (ServiceKind::Vault, answer.address());
@@ -114,25 +164,9 @@ impl Vault {
         passed(answer).await
     }
 
-    /// Where an answer sends us, if that is a place to go to with a token.
-    fn redirected(&self, answer: &Answer) -> Result<Address, SourceError> {
-        let to = location(answer).map_err(|reason| self.redirect_error(answer, "another place".into(), reason))?;
-        if !self.settings.follow_redirect {
-            return Err(self.redirect_error(answer, to.to_string(), "VAULT_DISABLE_REDIRECTS forbids it"));
-        }
-        match check_redirect(&answer.endpoint.address, &to, &self.settings.leader_addresses) {
-            Ok(to) => Ok(to),
-            Err(reason) => Err(self.redirect_error(answer, to.to_string(), reason)),
-        }
-    }
-
-    fn redirect_error(&self, answer: &Answer, to: String, reason: &'static str) -> SourceError {
-        SourceError::Redirect { service: ServiceKind::Vault, address: answer.address(), to, reason }
-    }
-
     /// What the token may do with the two restore paths; nothing if Vault does not tell.
     async fn permissions(&self, endpoint: &Endpoint) -> Result<Option<(bool, bool)>, SourceError> {
-        let headers = self.headers()?;
+        let headers = headers(self.token().await?.as_ref());
         let path = "/v1/sys/capabilities-self";
         let mut request = Request::look(path, &headers, &endpoint.patience);
         request.method = Method::POST;
@@ -156,24 +190,16 @@ fn request_header() -> Vec<(&'static str, Secret)> {
     vec![("x-vault-request", Secret::from("true"))]
 }
 
-fn location(answer: &Answer) -> Result<Address, &'static str> {
-    Address::from_location(answer.header("location").ok_or("it names no place")?, PATH)
+/// Agents' listeners may demand the first header, and the second is the token. Never a namespace: the snapshot's path
+/// exists in the root namespace only.
+fn headers(token: Option<&Secret>) -> Vec<(&'static str, Secret)> {
+    let mut headers = request_header();
+    headers.extend(catalog::token_header("x-vault-token", token.cloned()));
+    headers
 }
 
 async fn passed(answer: Answer) -> Result<Answer, SourceError> {
-    if answer.is_success() {
-        return Ok(answer);
-    }
-    let error = answer.refused().await;
-    let SourceError::Refused { service, address, message, .. } = &error else { return Err(error) };
-    let (service, address) = (*service, address.clone());
-    match message.as_str() {
-        "Vault is sealed" => Err(SourceError::Sealed { address }),
-        text if text.contains("no active Vault instance") || text.contains("active cluster node not found") => {
-            Err(SourceError::NoLeader { service, address })
-        }
-        _ => Err(error),
-    }
+    if answer.is_success() { Ok(answer) } else { Err(api::told(answer.refused().await)) }
 }
 
 #[async_trait]
@@ -231,7 +257,10 @@ impl Target for Vault {
             true => (Operation::RestoreForce, PATH_FORCE),
             false => (Operation::Restore, PATH),
         };
-        upload::begin(&endpoint, &Request::restore(operation, Method::POST, path, &self.headers()?))
+        upload::begin(
+            &endpoint,
+            &Request::restore(operation, Method::POST, path, &headers(self.token().await?.as_ref())),
+        )
     }
 
     async fn settle(&self, at: &Address, limit: Duration) -> Result<Settled, SourceError> {

@@ -4,18 +4,19 @@ use std::path::Path;
 
 use super::super::address::{Address, NoScheme};
 use super::super::secret::Secret;
-use super::super::settings::{Authorities, Tls, VaultSettings};
+use super::super::settings::{Authorities, Tls, VAULT_MAX_RETRIES, VaultSettings};
 use super::super::token::Token;
 use super::super::{ServiceKind, SourceError};
 use super::{Lookup, Variable, Variables};
 
 /// Where Vault's own client looks without `VAULT_ADDR`.
 const ADDRESS_DEFAULT: &str = "https://127.0.0.1:8200";
+/// More would keep a run that cannot succeed from saying so.
+const MAX_RETRIES_MAX: u32 = 100;
 
 /// Vault's or OpenBao's settings.
 ///
-/// Not read, because they do not concern snapshots: `VAULT_MAX_RETRIES`, `VAULT_RATE_LIMIT`, `VAULT_WRAP_TTL`,
-/// `VAULT_MFA`. `VAULT_SRV_LOOKUP` is refused rather than passed over.
+/// Not read, because they do not concern us: `VAULT_RATE_LIMIT`, `VAULT_WRAP_TTL`, `VAULT_MFA`. `VAULT_SRV_LOOKUP` is refused rather than passed over.
 ///
 /// # Errors
 /// [`SourceError::Setting`] naming the variable.
@@ -45,7 +46,14 @@ pub fn vault(lookup: Lookup<'_>) -> Result<VaultSettings, SourceError> {
         namespace: variables.text("NAMESPACE"),
         leader_addresses: leader_addresses(&variables)?,
         follow_redirect: variables.flag("DISABLE_REDIRECTS")? != Some(true),
+        max_retries: max_retries(&variables)?,
     })
+}
+
+fn max_retries(variables: &Variables<'_>) -> Result<u32, SourceError> {
+    let Some(variable) = variables.get("MAX_RETRIES") else { return Ok(VAULT_MAX_RETRIES) };
+    let found = variable.value.parse().ok().filter(|retries| *retries <= MAX_RETRIES_MAX);
+    found.ok_or_else(|| variables.wrong(&variable, "it is not a number from 0 to 100"))
 }
 
 fn token(variables: &Variables<'_>) -> Token {
@@ -177,6 +185,7 @@ mod tests {
             ("VAULT_HTTP_PROXY", "http://one"),
             ("VAULT_PROXY_ADDR", "http://two"),
             ("VAULT_DISABLE_REDIRECTS", "true"),
+            ("VAULT_MAX_RETRIES", "5"),
             ("VAULT_HEADERS", r#"{"CF-Access-Client-Id": "x", "B": ["1", "2"]}"#),
             ("HAH_VAULT_LEADER_ADDRESSES", "http://10.0.0.1:8200=https://vault-1.example.com"),
         ])
@@ -187,6 +196,7 @@ mod tests {
         assert_eq!(reach.tls.server_name.as_deref(), Some("vault.service.consul"));
         assert!(reach.tls.skip_verify && !settings.follow_redirect);
         assert_eq!(settings.namespace.as_deref(), Some("team/"));
+        assert_eq!((settings.max_retries, read(&[]).expect("settings").max_retries), (5, 2));
         assert_eq!(reach.patience.answer, Duration::from_secs(5));
         assert_eq!(reach.proxy.as_ref().map(Secret::expose), Some("http://two"));
         let names: Vec<&str> = reach.headers.iter().map(|(name, _)| name.as_str()).collect();
@@ -208,6 +218,7 @@ mod tests {
             (&[("VAULT_HEADERS", r#"{"x-vault-Token": "t"}"#)], "VAULT_HEADERS"),
             (&[("VAULT_HEADERS", r#"{"a": 1}"#)], "VAULT_HEADERS"),
             (&[("VAULT_SRV_LOOKUP", "1")], "VAULT_SRV_LOOKUP"),
+            (&[("VAULT_MAX_RETRIES", "-1")], "VAULT_MAX_RETRIES"),
             (&[("HAH_VAULT_LEADER_ADDRESSES", "http://a")], "HAH_VAULT_LEADER_ADDRESSES"),
         ] {
             let error = read(variables).expect_err(name).to_string();
