@@ -13,6 +13,7 @@
 //! Architecture invariant: dependencies point to the right and down only; `tests/layers.rs` enforces it. The library
 //! never prints: progress and warnings go through [`archive::Monitor`].
 
+pub mod agent;
 pub mod archive;
 pub mod cli;
 pub mod exit;

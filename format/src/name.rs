@@ -18,6 +18,23 @@ pub const MANIFESTS_PREFIX: &str = "manifests/";
 pub const KEYS_PREFIX: &str = "keys/";
 /// Prefix of manifests that gc has set aside.
 pub const TRASH_PREFIX: &str = "trash/";
+/// Prefix of leases: which replica of an agent runs the schedules.
+pub const LEASES_PREFIX: &str = "leases/";
+
+/// Digits of a lease's term: every `u64` fits, and terms sort as their texts do.
+const LEASE_TERM_DIGITS: usize = 20;
+
+/// `leases/<name>/<term, 20 digits>`.
+pub fn lease_key(name: &Label, term: u64) -> String {
+    format!("{LEASES_PREFIX}{name}/{term:0LEASE_TERM_DIGITS$}")
+}
+
+/// The term of a key in the store; `None` for keys of another form or another lease.
+pub fn lease_term(name: &Label, key: &str) -> Option<u64> {
+    let digits = key.strip_prefix(LEASES_PREFIX)?.strip_prefix(name.as_str())?.strip_prefix('/')?;
+    let is_term = digits.len() == LEASE_TERM_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
+    if is_term { digits.parse().ok() } else { None }
+}
 
 const NAME_RULE: &str = "a name is 1 to 63 of a-z, 0-9 and -, and does not begin with -";
 
@@ -264,6 +281,25 @@ mod tests {
             ManifestName::from_key("manifests/vault/20261122T143000Z-1a2b3c4d").map(|n| n.to_string()),
             Some(good.into())
         );
+    }
+
+    #[test]
+    fn lease_keys_sort_as_their_terms_and_others_are_none() {
+        let name: Label = "agent".parse().unwrap();
+        assert_eq!(lease_key(&name, 7), "leases/agent/00000000000000000007");
+        assert!(lease_key(&name, 9) < lease_key(&name, 10) && lease_key(&name, 10) < lease_key(&name, u64::MAX));
+        for term in [0, 7, u64::MAX] {
+            assert_eq!(lease_term(&name, &lease_key(&name, term)), Some(term));
+        }
+        for key in [
+            "leases/agent/7",
+            "leases/agent/+0000000000000000007",
+            "leases/agent/99999999999999999999",
+            "leases/agent2/00000000000000000007",
+            "leases/00000000000000000007",
+        ] {
+            assert_eq!(lease_term(&name, key), None, "{key}");
+        }
     }
 
     proptest! {

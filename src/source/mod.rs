@@ -38,6 +38,7 @@ pub use error::SourceError;
 pub use nomad::Nomad;
 pub use restore::Target;
 pub use secret::Secret;
+pub(crate) use tls::install_provider as install_tls_provider;
 pub use vault::{Vault, VaultSession};
 
 /// No lock here is held over anything that can fail halfway.

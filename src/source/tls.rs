@@ -31,7 +31,7 @@ pub(super) fn apply(mut builder: ClientBuilder, tls: &Tls, service: ServiceKind)
 }
 
 /// reqwest is built without a provider of its own.
-pub(super) fn install_provider() {
+pub(crate) fn install_provider() {
     static ONCE: Once = Once::new();
     // An error says that one is installed already.
     ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
