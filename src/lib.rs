@@ -6,6 +6,7 @@
 //!                                    ├──> source     Vault, Consul, Nomad: snapshots from them and back
 //!                                    ├──> store      where objects lie
 //!                                    ├──> keys       who may read and write
+//!                            cli ──> ├──> config     the configuration file, and the environment
 //!                                    └──> world      clock and random numbers
 //!                                  all ──> format    (crate hah-vault-format) the bytes
 //! ```
@@ -16,6 +17,7 @@
 pub mod agent;
 pub mod archive;
 pub mod cli;
+pub mod config;
 pub mod exit;
 pub mod keys;
 pub mod pipeline;

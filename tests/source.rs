@@ -3,9 +3,10 @@
 mod archive;
 mod consul;
 mod nomad;
-mod reach;
+pub(crate) mod reach;
 mod restore;
 mod restore_service;
+mod session;
 mod vault;
 
 use std::io::Read;

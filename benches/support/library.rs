@@ -130,6 +130,7 @@ fn difference(before: &Counts, after: &Counts) -> Counts {
         put: after.put - before.put,
         get: after.get - before.get,
         list: after.list - before.list,
+        list_pages: after.list_pages - before.list_pages,
         stat: after.stat - before.stat,
         delete: after.delete - before.delete,
         now: after.now - before.now,

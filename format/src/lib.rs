@@ -28,7 +28,7 @@ pub mod time;
 pub use error::FormatError;
 pub use index::{Index, IndexEntry};
 pub use manifest::Manifest;
-pub use name::{ChunkId, Label, ManifestName, ObjectId, RepositoryId, SourceName};
+pub use name::{ChunkId, Label, ManifestName, ObjectId, RepositoryId, SourceName, TrashName};
 pub use secret::Secret;
 pub use time::UnixTime;
 

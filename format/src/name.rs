@@ -18,6 +18,9 @@ pub const MANIFESTS_PREFIX: &str = "manifests/";
 pub const KEYS_PREFIX: &str = "keys/";
 /// Prefix of manifests that gc has set aside.
 pub const TRASH_PREFIX: &str = "trash/";
+/// Prefix of holds: marks that keep a manifest from being retired.
+pub const HOLDS_PREFIX: &str = "holds/";
+
 /// Prefix of leases: which replica of an agent runs the schedules.
 pub const LEASES_PREFIX: &str = "leases/";
 
@@ -225,6 +228,16 @@ impl ManifestName {
     pub fn stem(&self) -> String {
         format!("{}-{:08x}", self.time, self.suffix)
     }
+
+    /// `holds/<source>/<time>-<8 hex>`: the mark that keeps it from being retired.
+    pub fn hold_key(&self) -> String {
+        format!("{HOLDS_PREFIX}{self}")
+    }
+
+    /// The manifest that a hold is for; `None` for keys of another form.
+    pub fn from_hold_key(key: &str) -> Option<Self> {
+        key.strip_prefix(HOLDS_PREFIX)?.parse().ok()
+    }
 }
 
 impl fmt::Display for ManifestName {
@@ -243,6 +256,62 @@ impl FromStr for ManifestName {
         let suffix = parse_lower_hex(suffix).and_then(|v| v.try_into().ok()).ok_or_else(bad)?;
         Ok(Self {
             source: source.parse().map_err(|_| bad())?,
+            time: time.parse().map_err(|_| bad())?,
+            suffix: u32::from_be_bytes(suffix),
+        })
+    }
+}
+
+/// The name of a manifest that gc has set aside: the manifest's own, the store time at which that gc began, 8 random hex
+/// digits.
+///
+/// Text form `vault/20261122T143000Z-1a2b3c4d.20261224T030000Z-5e6f7a8b`. The content's logical name is still the
+/// manifest's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrashName {
+    /// The manifest.
+    pub manifest: ManifestName,
+    /// Store time at which the gc began.
+    pub time: UnixTime,
+    /// Random, so that every copy is a fresh object.
+    pub suffix: u32,
+}
+
+const TRASH_RULE: &str = "a manifest set aside is MANIFEST.YYYYMMDDTHHMMSSZ-xxxxxxxx";
+
+impl TrashName {
+    /// `trash/<source>/<manifest>.<time>-<8 hex>`.
+    pub fn key(&self) -> String {
+        format!("{TRASH_PREFIX}{self}")
+    }
+
+    /// `trash/<source>/`.
+    pub fn prefix(source: &SourceName) -> String {
+        format!("{TRASH_PREFIX}{source}/")
+    }
+
+    /// The name of a trash key in the store; `None` for keys of another form.
+    pub fn from_key(key: &str) -> Option<Self> {
+        key.strip_prefix(TRASH_PREFIX)?.parse().ok()
+    }
+}
+
+impl fmt::Display for TrashName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}-{:08x}", self.manifest, self.time, self.suffix)
+    }
+}
+
+impl FromStr for TrashName {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        let bad = || FormatError::Name { what: "trash name", found: text.into(), rule: TRASH_RULE };
+        let (manifest, rest) = text.split_once('.').ok_or_else(bad)?;
+        let (time, suffix) = rest.split_once('-').ok_or_else(bad)?;
+        let suffix = parse_lower_hex(suffix).and_then(|v| v.try_into().ok()).ok_or_else(bad)?;
+        Ok(Self {
+            manifest: manifest.parse().map_err(|_| bad())?,
             time: time.parse().map_err(|_| bad())?,
             suffix: u32::from_be_bytes(suffix),
         })
@@ -284,25 +353,36 @@ mod tests {
     }
 
     #[test]
-    fn lease_keys_sort_as_their_terms_and_others_are_none() {
-        let name: Label = "agent".parse().unwrap();
-        assert_eq!(lease_key(&name, 7), "leases/agent/00000000000000000007");
-        assert!(lease_key(&name, 9) < lease_key(&name, 10) && lease_key(&name, 10) < lease_key(&name, u64::MAX));
-        for term in [0, 7, u64::MAX] {
-            assert_eq!(lease_term(&name, &lease_key(&name, term)), Some(term));
-        }
-        for key in [
-            "leases/agent/7",
-            "leases/agent/+0000000000000000007",
-            "leases/agent/99999999999999999999",
-            "leases/agent2/00000000000000000007",
-            "leases/00000000000000000007",
+    fn trash_names_of_another_form_are_refused() {
+        let good = "vault/20261122T143000Z-1a2b3c4d.20261224T030000Z-5e6f7a8b";
+        let name: TrashName = good.parse().unwrap();
+        assert_eq!((name.to_string(), name.manifest.to_string()), (good.into(), good[..31].into()));
+        assert_eq!(TrashName::from_key(&format!("trash/{good}")), Some(name));
+        for text in [
+            "vault/20261122T143000Z-1a2b3c4d",
+            "vault/20261122T143000Z-1a2b3c4d.",
+            "vault/20261122T143000Z-1a2b3c4d.20261224T030000Z",
+            "vault/20261122T143000Z-1a2b3c4d.20261224T030000Z-5E6f7a8b",
+            "vault/20261122T143000Z-1a2b3c4d.20261324T030000Z-5e6f7a8b",
+            "vault/20261122T143000Z-1a2b3c4d.20261224T030000Z-5e6f7a8b.x",
+            "20261122T143000Z-1a2b3c4d.20261224T030000Z-5e6f7a8b",
         ] {
-            assert_eq!(lease_term(&name, key), None, "{key}");
+            assert!(text.parse::<TrashName>().is_err(), "{text}");
         }
     }
 
     proptest! {
+        #[test]
+        fn trash_and_hold_keys_round_trip(source in "[a-z0-9][a-z0-9-]{0,62}", times: [u32; 2], suffixes: [u32; 2]) {
+            let time = |i: usize| UnixTime::from_unix_s(times[i].into()).unwrap();
+            let manifest = ManifestName { source: source.parse().unwrap(), time: time(0), suffix: suffixes[0] };
+            prop_assert_eq!(ManifestName::from_hold_key(&manifest.hold_key()), Some(manifest.clone()));
+            let name = TrashName { manifest, time: time(1), suffix: suffixes[1] };
+            prop_assert_eq!(TrashName::from_key(&name.key()), Some(name.clone()));
+            prop_assert!(name.key().starts_with(&TrashName::prefix(&name.manifest.source)));
+            prop_assert_eq!(name.to_string().parse::<ManifestName>().ok(), None);
+        }
+
         #[test]
         fn names_round_trip(source in "[a-z0-9][a-z0-9-]{0,62}", unix_s in 0u64..253_402_300_799, suffix: u32, id: [u8; 32]) {
             let name = ManifestName { source: source.parse().unwrap(), time: UnixTime::from_unix_s(unix_s).unwrap(), suffix };

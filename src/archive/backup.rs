@@ -8,7 +8,9 @@
 use super::parent::{Before, Reusable, chain, millis};
 use super::repository::{Repository, unix_time};
 use super::reuse::{HORIZON_DEFAULT, Policy, length_agrees};
+use super::rules::Rules;
 use super::service;
+use super::tags::{self, Tag};
 use super::upload::{Upload, UploadQueue, Uploaded, Uploader, put};
 use super::{ArchiveError, COMMIT_LIMIT, Cancel, Event, STORE_CLOCK_TOLERANCE};
 use crate::keys::SourceKeyring;
@@ -22,6 +24,7 @@ use hah_vault_format::manifest::{
     Chunker, Counts, Extent, Kind, ManifestLabel, Original, PackRef, RaftMeta, Transform, Wrapper,
 };
 use hah_vault_format::{Index, Manifest, ManifestName, ObjectId, SourceName, UnixTime};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -86,6 +89,13 @@ pub struct BackupOptions {
     pub service_retry_delays: Vec<Duration>,
     /// A server's snapshot that has less than this many percent of its parent's bytes is warned of; 0 for never.
     pub shrink_warn_below_percent: u8,
+    /// Words for the snapshots of this run.
+    pub tags: Vec<Tag>,
+    /// Which rules hold: all.
+    #[doc(hidden)]
+    pub rules: Rules,
+    /// What holds for some sources instead of all of the above.
+    pub sources: BTreeMap<SourceName, BackupOptions>,
 }
 
 /// Waits before a snapshot is taken again: 1, 2 and 4 s.
@@ -100,7 +110,16 @@ impl Default for BackupOptions {
             compression: Compression::Auto,
             service_retry_delays: SERVICE_RETRY_DELAYS_S.map(Duration::from_secs).to_vec(),
             shrink_warn_below_percent: 50,
+            tags: Vec::new(),
+            rules: Rules::ALL,
+            sources: BTreeMap::new(),
         }
+    }
+}
+
+impl BackupOptions {
+    fn of(&self, source: &SourceName) -> &Self {
+        self.sources.get(source).unwrap_or(self)
     }
 }
 
@@ -162,9 +181,9 @@ async fn run(
     let since_boot = repository.world.since_boot();
     let before = repository.look().await?;
     let uploader = Uploader::start(&repository.store, &repository.monitor);
-    let run = Run { repository, before: &before, since_boot, options, compact, cancel, queue: uploader.queue() };
     let outcomes = sources.into_iter().map(|source| {
-        let run = &run;
+        let (before, options, queue) = (&before, options.of(&source.name), uploader.queue());
+        let run = Run { repository, before, since_boot, options, compact, cancel, queue };
         async move {
             let name = source.name.clone();
             (name, run.source(source).await)
@@ -175,7 +194,7 @@ async fn run(
     Ok(outcomes)
 }
 
-/// What all sources of a run share.
+/// One source's part of a run.
 struct Run<'r> {
     repository: &'r Repository,
     before: &'r Before,
@@ -209,7 +228,7 @@ impl Run<'_> {
     async fn source(&self, source: SourceSpec) -> Result<BackupReport, ArchiveError> {
         let started = Instant::now();
         let keys = Arc::new(self.repository.source_keys(&source.name)?);
-        let parent = self.repository.find_parent(&keys, self.before.time).await?;
+        let parent = self.repository.find_parent(&keys, self.before.time, &self.options.rules).await?;
         let time = unix_time(self.before.time)?;
         let piped = self.pipe_until_whole(&source, parent.as_ref(), time, &keys).await?;
         self.cancel.check()?;
@@ -250,8 +269,9 @@ impl Run<'_> {
     }
 
     fn policy(&self, keys: &SourceKeyring) -> Policy {
-        let BackupOptions { fresh, horizon, .. } = *self.options;
-        Policy { fresh, horizon, key_generation: keys.generation, compact: self.compact }
+        let BackupOptions { fresh, horizon, rules, .. } = *self.options;
+        let parent_packs_only = rules.parent_packs_only;
+        Policy { fresh, horizon, key_generation: keys.generation, compact: self.compact, parent_packs_only }
     }
 
     /// Pipes a source; a server's snapshot again from its beginning after a passing failure. What the failed tries
@@ -306,7 +326,7 @@ impl Run<'_> {
             Some(parent) => self.repository.load_reusable(parent, self.before, &self.policy(keys), keys).await,
             None => Reusable::default(),
         };
-        let packs_given_up = parent.map_or(0, |p| p.packs.len() - reusable.packs.len());
+        let packs_given_up = parent.map_or(0, |p| p.packs.len().saturating_sub(reusable.packs.len()));
         let reused = reusable.packs.clone();
         let Opened { input, len_hint_bytes, labels, stopper } = self.open(source).await?;
         let expect = expect(source, parent, self.options.raw);
@@ -348,7 +368,8 @@ impl Run<'_> {
 
     /// The manifest, and the uploads that it has to wait for.
     fn draft(&self, name: ManifestName, parent: Option<&Manifest>, piped: Piped) -> (Manifest, Vec<Uploaded>) {
-        let Piped { ingested, wrapping, sealed, labels, reused: mut packs, .. } = piped;
+        let Piped { ingested, wrapping, sealed, mut labels, reused: mut packs, .. } = piped;
+        tags::add(&mut labels, &self.options.tags);
         let mut stored_bytes = 0;
         let mut uploads = Vec::with_capacity(sealed.len());
         for sealed in sealed {
@@ -425,6 +446,10 @@ impl Run<'_> {
     async fn check_committed(&self, manifest: &Manifest) -> Result<(), ArchiveError> {
         let name = &manifest.name;
         let store = self.repository.store.as_ref();
+        // Rule: a commit that came too late, or whose packs a collector took meanwhile, must not be believed in.
+        if !self.options.rules.check_committed {
+            return Ok(());
+        }
         let Some(put) = store.stat(&name.key()).await? else {
             return Err(ArchiveError::Vanished { name: name.source.clone(), missing: 1 });
         };
@@ -443,7 +468,11 @@ impl Run<'_> {
         let by_store_ms = now.unix_ms.saturating_sub(self.before.time.unix_ms);
         let by_boot = self.repository.world.since_boot().saturating_sub(self.since_boot);
         let range = -millis(STORE_CLOCK_TOLERANCE)..=millis(COMMIT_LIMIT);
-        if range.contains(&by_store_ms) && by_boot <= COMMIT_LIMIT {
+        // Rules: collectors count on it that nobody commits what was seen longer ago.
+        let rules = &self.options.rules;
+        let in_time_by_store = !rules.commit_limit_store || range.contains(&by_store_ms);
+        let in_time_by_boot = !rules.commit_limit_boot || by_boot <= COMMIT_LIMIT;
+        if in_time_by_store && in_time_by_boot {
             return Ok(());
         }
         let took_s = by_boot.as_secs().max(by_store_ms.unsigned_abs() / 1000);

@@ -8,7 +8,7 @@ use crate::pipeline::unwrap::UnwrapError;
 use crate::snapshot::tar::TarError;
 use crate::source::SourceError;
 use crate::store::StoreError;
-use hah_vault_format::{FormatError, ManifestName, ObjectId, RepositoryId, SourceName};
+use hah_vault_format::{FormatError, ManifestName, ObjectId, RepositoryId, SourceName, TrashName};
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -184,6 +184,72 @@ pub enum ArchiveError {
         /// How many packs or indexes.
         missing: usize,
     },
+    /// A command for the whole repository, with the key of one source.
+    #[error("{what} needs a writer key of scope *: this one is for source {scope} only")]
+    ScopeAll {
+        /// The command.
+        what: &'static str,
+        /// The key's source.
+        scope: SourceName,
+    },
+    /// A grace that would break the backups of others.
+    #[error("a grace of {grace_s} s is shorter than the {least_s} s that every backup relies on")]
+    ShortGrace {
+        /// Asked for.
+        grace_s: u64,
+        /// The least without `--exclusive`.
+        least_s: u64,
+    },
+    /// Planning a gc took too long to act on (DESIGN §7).
+    #[error("looking at the repository took {took_s} s, at most {limit_s} s are allowed: nothing was deleted")]
+    PlanTooLate {
+        /// Seconds, by store or boot time.
+        took_s: u64,
+        /// An eighth of the grace.
+        limit_s: u64,
+    },
+    /// A manifest disappeared without a trace.
+    #[error("manifest {name} vanished while it was being read, and is not in the trash: nothing was deleted")]
+    ManifestVanished {
+        /// Which.
+        name: ManifestName,
+    },
+    /// A plan that drops more than half of a source's manifests.
+    #[error("{source_name}: {dropped} of {of} snapshots would go: nothing was done")]
+    TooManyDropped {
+        /// The source.
+        source_name: SourceName,
+        /// How many would go.
+        dropped: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// The credentials do not allow to delete.
+    #[error("the store's credentials may not delete: nothing was changed")]
+    MayNotDelete {
+        /// The store's answer.
+        source: StoreError,
+    },
+    /// A trash copy that cannot be brought back any more.
+    #[error("{name} was set aside more than {limit_s} s ago: its packs may be deleted at any moment")]
+    UndeleteTooLate {
+        /// Which.
+        name: TrashName,
+        /// Half the grace.
+        limit_s: u64,
+    },
+    /// Nothing in the trash is called so.
+    #[error("nothing in the trash is called {text}")]
+    NotInTrash {
+        /// What was asked for.
+        text: String,
+    },
+    /// A hold that came while a gc retired its manifest.
+    #[error("{name} is gone: a gc retired it before it was held")]
+    HeldTooLate {
+        /// Which.
+        name: ManifestName,
+    },
     /// An object of the own name was there before.
     #[error("{key} is there already, with other content")]
     Collision {
@@ -296,6 +362,26 @@ impl ArchiveError {
                 Some("pass the identity file with --identity, or set HAH_VAULT_IDENTITY".into())
             }
             Self::Scope { .. } => Some("use a writer key of scope *, or of that source".into()),
+            Self::ScopeAll { .. } => {
+                Some("use the writer key that `init` wrote, or an identity: every manifest must be read".into())
+            }
+            Self::ShortGrace { .. } => Some(
+                "--exclusive allows it: a promise that no backup, gc or undelete runs from now on until it is done"
+                    .into(),
+            ),
+            Self::PlanTooLate { .. } => Some("run it again, nearer to the store".into()),
+            Self::ManifestVanished { .. } => Some("a backup may have withdrawn it: run it again".into()),
+            Self::TooManyDropped { .. } => {
+                Some("look at it with --dry-run; --force does it, and `undelete` brings back what went".into())
+            }
+            Self::MayNotDelete { .. } => {
+                Some("run gc with credentials that may delete, on another host than the backups".into())
+            }
+            Self::UndeleteTooLate { .. } => {
+                Some("`hah-vault list --trash` shows what can still be brought back".into())
+            }
+            Self::NotInTrash { .. } => Some("`hah-vault list --trash` shows what is there".into()),
+            Self::HeldTooLate { name } => Some(format!("bring it back: hah-vault undelete {name}")),
             Self::Store(e) => e.hint().map(Into::into),
             Self::Manifest { source, .. } => seal_hint(source),
             Self::Pack { .. } => {
@@ -325,7 +411,10 @@ impl ArchiveError {
         match self {
             Self::NoRepository { .. } => Exit::NoRepository,
             Self::Exists { .. } | Self::OtherRepository { .. } | Self::Collision { .. } => Exit::Conflict,
-            Self::NoIdentity { .. } | Self::NeedsIdentity { .. } | Self::Scope { .. } => Exit::NoKey,
+            Self::NoIdentity { .. } | Self::NeedsIdentity { .. } | Self::Scope { .. } | Self::ScopeAll { .. } => {
+                Exit::NoKey
+            }
+            Self::ShortGrace { .. } | Self::NotInTrash { .. } => Exit::Usage,
             Self::Key { source: KeyError::NoMatch, .. } => Exit::NoKey,
             Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => Exit::Conflict,
             Self::TooNew { .. } => Exit::TooNew,

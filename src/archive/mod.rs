@@ -5,16 +5,22 @@
 
 pub mod backup;
 pub mod error;
+pub mod gc;
+pub mod hold;
 pub mod manifests;
 pub mod monitor;
 mod parent;
 pub mod repository;
 pub mod restore;
 pub mod restore_service;
+pub mod retention;
 pub mod reuse;
+#[doc(hidden)]
+pub mod rules;
 mod scratch;
 mod service;
 pub mod stats;
+pub mod tags;
 mod upload;
 
 pub use error::ArchiveError;

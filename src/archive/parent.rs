@@ -2,6 +2,7 @@
 
 use super::repository::Repository;
 use super::reuse::{self, Candidate, IndexState, Policy, Reason};
+use super::rules::Rules;
 use super::{ArchiveError, COMMIT_LIMIT, Event, GRACE, STORE_CLOCK_TOLERANCE};
 use crate::keys::SourceKeyring;
 use crate::pipeline::seal::{self, INDEX_OBJECT_LEN_BYTES_MAX};
@@ -11,7 +12,7 @@ use futures::StreamExt;
 use hah_vault_format::manifest::PackRef;
 use hah_vault_format::name::{INDEX_PREFIX, PACKS_PREFIX};
 use hah_vault_format::{Index, Manifest, ObjectId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 /// How many of the newest manifests are tried before a run goes without a parent.
@@ -74,12 +75,17 @@ impl Repository {
         &self,
         keys: &SourceKeyring,
         now: StoreTime,
+        rules: &Rules,
     ) -> Result<Option<Manifest>, ArchiveError> {
         let mut tried = 0;
         for listed in self.list_manifests(Some(&keys.source)).await?.into_iter().rev() {
             let claimed_ms = i64::try_from(listed.name.time.unix_s()).unwrap_or(i64::MAX).saturating_mul(1000);
             let latest_ms = now.unix_ms.saturating_add(millis(STORE_CLOCK_TOLERANCE));
-            if claimed_ms > latest_ms || !in_time(claimed_ms, listed.modified, now) {
+            if claimed_ms > latest_ms {
+                continue;
+            }
+            // Rule: a collector may already have taken the packs of one that was committed late.
+            if rules.no_late_parent && !in_time(claimed_ms, listed.modified, now) {
                 continue;
             }
             tried += 1;
@@ -131,7 +137,24 @@ impl Repository {
         let verdicts: Vec<Option<Reason>> =
             first.into_iter().zip(second).map(|(first, second)| first.or(second)).collect();
         self.tell(&verdicts, keys);
-        Reusable::new(&parent.packs, &verdicts, &indexes)
+        let mut reusable = Reusable::new(&parent.packs, &verdicts, &indexes);
+        // Rule: a collector may be about to delete what was merely found in the listing.
+        if !policy.parent_packs_only {
+            self.add_found(&mut reusable, parent, before, keys).await;
+        }
+        reusable
+    }
+
+    /// Adds every listed pack whose index opens: what the rule forbids, for tests that show why.
+    async fn add_found(&self, reusable: &mut Reusable, parent: &Manifest, before: &Before, keys: &SourceKeyring) {
+        let named: HashSet<ObjectId> = parent.packs.iter().map(|pack| pack.id).collect();
+        for (id, listed) in before.packs.iter().filter(|(id, _)| !named.contains(id)) {
+            let Ok(bytes) = self.store.get(&id.index_key(), INDEX_OBJECT_LEN_BYTES_MAX).await else { continue };
+            let Ok(index) = seal::open_index(&bytes, id, keys) else { continue };
+            let plaintext_len_bytes = index.plaintext_len_bytes();
+            let pack = PackRef { id: *id, object_len_bytes: listed.len_bytes, plaintext_len_bytes };
+            reusable.add(pack, &index);
+        }
     }
 
     /// The index of a pack if it opens and describes the pack that the parent names.
@@ -203,17 +226,22 @@ impl Reusable {
     fn new(packs: &[PackRef], verdicts: &[Option<Reason>], indexes: &HashMap<usize, Index>) -> Self {
         let mut reusable = Self::default();
         for (i, pack) in packs.iter().enumerate() {
-            let (None, Some(index)) = (verdicts[i], indexes.get(&i)) else { continue };
-            let Ok(number) = u32::try_from(reusable.packs.len()) else { break };
-            reusable.packs.push(*pack);
-            let mut offset_bytes = 0;
-            for chunk in &index.chunks {
-                if reusable.table.find(&chunk.id, chunk.len_bytes).is_none() {
-                    reusable.table.insert(chunk.id, chunk.len_bytes, Location { pack: number, offset_bytes });
-                }
-                offset_bytes += chunk.len_bytes;
+            if let (None, Some(index)) = (verdicts[i], indexes.get(&i)) {
+                reusable.add(*pack, index);
             }
         }
         reusable
+    }
+
+    fn add(&mut self, pack: PackRef, index: &Index) {
+        let Ok(number) = u32::try_from(self.packs.len()) else { return };
+        self.packs.push(pack);
+        let mut offset_bytes = 0;
+        for chunk in &index.chunks {
+            if self.table.find(&chunk.id, chunk.len_bytes).is_none() {
+                self.table.insert(chunk.id, chunk.len_bytes, Location { pack: number, offset_bytes });
+            }
+            offset_bytes += chunk.len_bytes;
+        }
     }
 }

@@ -92,6 +92,8 @@ pub struct Policy {
     pub key_generation: u32,
     /// Give packs up for [`Reason::TooMany`] and [`Reason::LittleUsed`]. Only simulations go without.
     pub compact: bool,
+    /// Reuse only packs that the parent names, not others that are there. Only tests go without.
+    pub parent_packs_only: bool,
 }
 
 /// The verdict on each candidate: `None` to reuse it.
@@ -190,7 +192,8 @@ pub fn length_agrees(pack: &PackRef, listed_len_bytes: u64) -> bool {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy { fresh: false, horizon: HORIZON_DEFAULT, key_generation: 1, compact: true };
+    const POLICY: Policy =
+        Policy { fresh: false, horizon: HORIZON_DEFAULT, key_generation: 1, compact: true, parent_packs_only: true };
 
     fn good() -> Candidate {
         Candidate {

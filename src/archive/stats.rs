@@ -2,7 +2,7 @@
 
 use super::repository::Repository;
 use super::{ArchiveError, Cancel};
-use hah_vault_format::name::{INDEX_PREFIX, KEYS_PREFIX, MANIFESTS_PREFIX, PACKS_PREFIX, TRASH_PREFIX};
+use hah_vault_format::name::{HOLDS_PREFIX, INDEX_PREFIX, KEYS_PREFIX, MANIFESTS_PREFIX, PACKS_PREFIX, TRASH_PREFIX};
 use hah_vault_format::{ManifestName, ObjectId};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -34,7 +34,7 @@ pub struct SourceStats {
 /// A repository.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stats {
-    /// By prefix: packs, index, manifests, keys, trash.
+    /// By prefix: packs, index, manifests, keys, trash, holds.
     pub objects: BTreeMap<&'static str, Objects>,
     /// By source.
     pub sources: BTreeMap<String, SourceStats>,
@@ -53,7 +53,7 @@ pub struct Stats {
 pub async fn stats(repository: &Repository, cancel: &Cancel) -> Result<Stats, ArchiveError> {
     let mut objects = BTreeMap::new();
     let mut packs: HashMap<ObjectId, u64> = HashMap::new();
-    let prefixes = [PACKS_PREFIX, INDEX_PREFIX, MANIFESTS_PREFIX, KEYS_PREFIX, TRASH_PREFIX];
+    let prefixes = [PACKS_PREFIX, INDEX_PREFIX, MANIFESTS_PREFIX, KEYS_PREFIX, TRASH_PREFIX, HOLDS_PREFIX];
     for prefix in prefixes {
         let list = repository.store.list(prefix).await?;
         let total = list.iter().map(|o| o.len_bytes).sum();

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use super::config_help::{CHECK_AFTER, CONFIG_AFTER};
 use super::human::parse_duration;
 use crate::pipeline::seal::Compression;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -20,11 +21,12 @@ A MANIFEST is a full name, a unique beginning of one, SOURCE@latest, SOURCE@late
 SOURCE@TIME (the newest at or before that time, UTC).
 
 Environment:
-  HAH_VAULT_REPO, HAH_VAULT_WRITER_KEY_FILE, HAH_VAULT_IDENTITY: as the options
+  HAH_VAULT_REPO, HAH_VAULT_CONFIG, HAH_VAULT_WRITER_KEY_FILE, HAH_VAULT_IDENTITY: as the options
   HAH_VAULT_WRITER_KEY    the writer key itself
   HAH_VAULT_PASSPHRASE    a passphrase, as --passphrase-file
   HAH_VAULT_LOG           log filter, for example hah_vault=debug
   AWS_*                   credentials and settings of S3 stores
+  HAH_VAULT_AUTH and others: how secrets come from Vault, see `hah-vault help config`
 
 Exit codes:
   0    done
@@ -67,6 +69,21 @@ pub(super) struct Global {
         help_heading = "Repository and keys"
     )]
     pub repo: Option<String>,
+
+    /// The configuration file, HCL or JSON; see `hah-vault help config`
+    ///
+    /// Without it, config.hcl or config.json in the configuration folder ($XDG_CONFIG_HOME/hah-vault or
+    /// ~/.config/hah-vault), then in /etc/hah-vault. /dev/null is an empty one.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HAH_VAULT_CONFIG",
+        hide_env_values = true,
+        value_parser = path(),
+        help_heading = "Repository and keys"
+    )]
+    pub config: Option<PathBuf>,
 
     /// File with the writer key
     ///
@@ -172,6 +189,11 @@ pub(super) enum Command {
     Key(Key),
     /// Count what the repository holds
     Stats,
+    /// Show the settings of this run and where each comes from
+    #[command(after_long_help = CONFIG_AFTER)]
+    Config,
+    /// Test everything that a backup needs, without taking a snapshot
+    Check(Check),
     /// Print a completion script for a shell
     #[command(after_long_help = "Example:\n  hah-vault completions bash > /etc/bash_completion.d/hah-vault")]
     Completions {
@@ -220,9 +242,11 @@ snapshots; --raw stores any bytes.
 vault, consul and nomad without a path are fetched from the service itself, reached as its own client
 would: VAULT_ADDR and VAULT_TOKEN (or BAO_*), CONSUL_HTTP_ADDR and CONSUL_HTTP_TOKEN, NOMAD_ADDR and
 NOMAD_TOKEN, and the rest of their variables. VAULT_ADDR and NOMAD_ADDR may be
-consul://service/NAME?tag=TAG, to be looked up in Consul's catalog.
+consul://service/NAME?tag=TAG, to be looked up in Consul's catalog. Tokens can come from Vault, and
+sources from a configuration file: see `hah-vault help config`.
 
 Examples:
+  hah-vault backup                                  all sources of the configuration file
   hah-vault backup vault consul nomad
   hah-vault backup vault=/var/tmp/vault.snap consul=/var/tmp/consul.snap
   vault operator raft snapshot save /dev/stdout | hah-vault backup vault=-";
@@ -231,8 +255,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = BACKUP_AFTER)]
 pub(super) struct Backup {
-    /// NAME=PATH, NAME=- for standard input; or vault, consul, nomad for the service itself
-    #[arg(required = true, value_name = "SOURCE")]
+    /// NAME=PATH, NAME=- for standard input; or vault, consul, nomad or a configured name [default: all configured]
+    #[arg(value_name = "SOURCE")]
     pub sources: Vec<String>,
     /// Reuse nothing that is stored already
     #[arg(long)]
@@ -243,12 +267,12 @@ pub(super) struct Backup {
     /// Make the repository first if there is none, as `init` does
     #[arg(long)]
     pub init: bool,
-    /// Store again what is older than this, although it is there: 90d, 12h
-    #[arg(long, value_name = "AGE", value_parser = parse_duration, default_value = "90d")]
-    pub horizon: Duration,
-    /// Compression; off closes guessing of secrets by watching sizes
-    #[arg(long, value_name = "MODE", default_value = "auto")]
-    pub compression: CompressionArg,
+    /// Store again what is older than this, although it is there: 90d, 12h [default: 90d]
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    pub horizon: Option<Duration>,
+    /// Compression; off closes guessing of secrets by watching sizes [default: auto]
+    #[arg(long, value_name = "MODE")]
+    pub compression: Option<CompressionArg>,
 }
 
 /// How packs are compressed.
@@ -265,6 +289,15 @@ impl From<CompressionArg> for Compression {
             CompressionArg::Off => Self::Off,
         }
     }
+}
+
+/// What `check` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = CHECK_AFTER)]
+pub(super) struct Check {
+    /// Only these sources [default: all configured; without any, those that the environment names]
+    #[arg(value_name = "SOURCE")]
+    pub sources: Vec<SourceName>,
 }
 
 /// What `list` takes.

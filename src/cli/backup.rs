@@ -1,43 +1,47 @@
 //! `backup`.
 
-use super::args::{Backup, Init};
+use super::args::{Backup, CompressionArg, Init};
 use super::console::Console;
 use super::context::{Context, Need};
 use super::error::CliError;
 use super::servers::Servers;
+use super::settings::Settings;
 use super::{human, init};
 use crate::archive::Repository;
 use crate::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
 use crate::archive::repository::read_info;
+use crate::config::{Kind, Section};
 use crate::exit::Exit;
 use hah_vault_format::SourceName;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
 
-const FORM: &str = "write NAME=PATH, NAME=- for standard input, or vault, consul or nomad for the service itself";
+const FORM: &str = "write NAME=PATH, NAME=- for standard input, vault, consul or nomad for the service itself, or the \
+                    name of a source in the configuration file";
 
 pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliError> {
-    let sources = parse_sources(&args.sources, &context.servers).await?;
+    let names = names(&args.sources, &context.settings)?;
+    let Sources { specs: sources, mut failed } = parse_sources(&names, &context.settings, &context.servers).await?;
+    let total = names.len();
     let stdin = sources.iter().any(|s| s.input == Input::Stdin);
-    if stdin && context.global.identity.iter().any(|path| path == Path::new("-")) {
+    if stdin && context.identities().iter().any(|path| path == Path::new("-")) {
         return Err(CliError::usage("standard input is both a source and an identity", "put the identity into a file"));
     }
     if stdin && std::io::stdin().is_terminal() {
         return Err(CliError::usage("standard input is a terminal", "pipe a snapshot into it, or write NAME=PATH"));
     }
-    let repository = open(context, args.init).await?;
-    let options = BackupOptions {
-        fresh: args.fresh,
-        raw: args.raw,
-        horizon: args.horizon,
-        compression: args.compression.into(),
-        ..BackupOptions::default()
+    let mut done = Vec::new();
+    let outcomes = match sources.is_empty() {
+        true => Vec::new(),
+        false => {
+            let repository = open(context, args.init).await?;
+            let options = options(&args, &sources, &context.settings);
+            backup(&repository, sources, &options, &context.cancel).await?
+        }
     };
-    let outcomes = backup(&repository, sources, &options, &context.cancel).await?;
     context.console.finish_progress();
-    let total = outcomes.len();
-    let (mut done, mut failed) = (Vec::new(), Vec::new());
     for (name, outcome) in outcomes {
         match outcome {
             Ok(report) => done.push(report),
@@ -68,25 +72,81 @@ async fn open(context: &Context, make: bool) -> Result<Repository, CliError> {
     context.repository(Need::Writer, "backup").await
 }
 
-async fn parse_sources(texts: &[String], servers: &Servers) -> Result<Vec<SourceSpec>, CliError> {
-    let mut sources: Vec<SourceSpec> = Vec::with_capacity(texts.len());
+/// What was typed, or else all sources of the configuration.
+fn names(typed: &[String], settings: &Settings) -> Result<Vec<String>, CliError> {
+    if !typed.is_empty() {
+        return Ok(typed.to_vec());
+    }
+    let configured: Vec<String> = settings.backed_up().iter().map(ToString::to_string).collect();
+    if configured.is_empty() {
+        return Err(CliError::usage("no source is given, and none is configured", FORM));
+    }
+    Ok(configured)
+}
+
+/// Flags beat the file, source by source.
+fn options(args: &Backup, sources: &[SourceSpec], settings: &Settings) -> BackupOptions {
+    let defaults = BackupOptions::default();
+    let of = |section: Option<&Section>| {
+        let is_off = section.and_then(|s| s.text("compression")).map(|text| text == "off");
+        let configured = is_off.map(|off| if off { CompressionArg::Off } else { CompressionArg::Auto });
+        let horizon = args.horizon.or_else(|| section?.duration("horizon")).unwrap_or(defaults.horizon);
+        let shrink = section.and_then(|s| s.number("shrink_warn_below_percent"));
+        BackupOptions {
+            fresh: args.fresh,
+            raw: args.raw || section.and_then(|s| s.flag("raw")) == Some(true),
+            horizon,
+            compression: args.compression.or(configured).unwrap_or(CompressionArg::Auto).into(),
+            shrink_warn_below_percent: shrink.unwrap_or(defaults.shrink_warn_below_percent),
+            ..defaults.clone()
+        }
+    };
+    let named = sources.iter().filter_map(|source| {
+        let section = settings.sources().find(|section| section.source_name() == source.name.as_str())?;
+        Some((source.name.clone(), of(Some(section))))
+    });
+    BackupOptions { sources: named.collect::<BTreeMap<SourceName, BackupOptions>>(), ..of(None) }
+}
+
+/// The sources of a run, and those whose settings make no sense: the others are backed up all the same.
+#[derive(Debug, Default)]
+struct Sources {
+    specs: Vec<SourceSpec>,
+    failed: Vec<(SourceName, CliError)>,
+}
+
+async fn parse_sources(texts: &[String], settings: &Settings, servers: &Servers) -> Result<Sources, CliError> {
+    let mut sources = Sources::default();
     for text in texts {
-        let source = parse_source(text, servers).await?;
-        if sources.iter().any(|s| s.name == source.name) {
+        let source = match parse_source(text, settings, servers).await {
+            Ok(source) => source,
+            Err(error @ CliError::Archive(_)) => {
+                let name = text.parse().map_err(|_| CliError::usage(format!("{text:?} is not a source"), FORM))?;
+                sources.failed.push((name, error));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if sources.specs.iter().any(|s| s.name == source.name) {
             return Err(CliError::usage(format!("source {} is given twice", source.name), "give each source once"));
         }
-        if source.input == Input::Stdin && sources.iter().any(|s| s.input == Input::Stdin) {
+        if source.input == Input::Stdin && sources.specs.iter().any(|s| s.input == Input::Stdin) {
             return Err(CliError::usage("two sources read standard input", "only one can: put the others into files"));
         }
-        sources.push(source);
+        sources.specs.push(source);
     }
     Ok(sources)
 }
 
-async fn parse_source(text: &str, servers: &Servers) -> Result<SourceSpec, CliError> {
+async fn parse_source(text: &str, settings: &Settings, servers: &Servers) -> Result<SourceSpec, CliError> {
     let Some((name, path)) = text.split_once('=') else {
         let unknown = || CliError::usage(format!("{text:?} is not a source"), FORM);
         let name: SourceName = text.parse().map_err(|_| unknown())?;
+        if let Some(file) = settings.source(text).filter(|section| section.kind == Kind::File) {
+            let no_path = || CliError::usage(format!("{} has no path", file.title()), "add path = \"/…\" to it");
+            let path = file.text("path").ok_or_else(no_path)?.into();
+            return Ok(SourceSpec { name, input: Input::File(path) });
+        }
         let server = servers.find(&name).await?.ok_or_else(unknown)?;
         return Ok(SourceSpec { name, input: Input::Service(server.service()) });
     };
@@ -151,12 +211,15 @@ mod tests {
     use futures::executor::block_on;
     use std::sync::Arc;
 
-    fn servers() -> Servers {
-        Servers::new(Arc::new(Console::new(false, true, 0, false)))
+    fn parse_all(texts: &[&str]) -> Result<Vec<SourceSpec>, CliError> {
+        let settings = Arc::new(Settings::none());
+        let servers = Servers::new(Arc::new(Console::new(false, true, 0, false)), Arc::clone(&settings));
+        let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
+        block_on(parse_sources(&texts, &settings, &servers)).map(|sources| sources.specs)
     }
 
     fn parse(text: &str) -> Result<SourceSpec, CliError> {
-        block_on(parse_source(text, &servers()))
+        parse_all(&[text]).map(|mut specs| specs.remove(0))
     }
 
     #[test]
@@ -174,7 +237,7 @@ mod tests {
         for text in ["x", "Vault", "", "=x", "Vault=x", "x=", "a/b=x"] {
             assert!(matches!(parse(text), Err(CliError::Usage { .. })), "{text}");
         }
-        let two = |a: &str, b: &str| block_on(parse_sources(&[a.into(), b.into()], &servers()));
+        let two = |a: &str, b: &str| parse_all(&[a, b]);
         assert!(two("a=x", "b=x").is_ok());
         assert!(two("a=x", "a=y").is_err());
         assert!(two("a=-", "b=-").is_err());

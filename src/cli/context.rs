@@ -1,15 +1,18 @@
 //! What every command starts from: the store, and the keys that fit it.
 
-use super::args::{Addressing, Global};
+use super::args::Global;
 use super::console::Console;
 use super::error::{CliError, NEEDS_IDENTITY, NEEDS_WRITER, chain};
 use super::files::{self, IDENTITY_FILE, WRITER_KEY_FILE};
 use super::prompt::{Asking, TerminalPrompt};
 use super::servers::Servers;
+use super::settings::Settings;
 use crate::archive::repository::{check_empty, check_repository, hinted_id, open_identity};
 use crate::archive::{ArchiveError, Cancel, Repository};
+use crate::config::{Origin, Reference};
 use crate::keys::{Identities, KeyError, Keyring, RepositoryIdentity};
-use crate::store::{self, Store, StoreOptions, StoreUrl};
+use crate::source::Secret;
+use crate::store::{self, Credentials, Store, StoreOptions, StoreUrl};
 use crate::world::{Machine, World};
 use hah_vault_format::RepositoryId;
 use hah_vault_format::text::WriterKey;
@@ -20,6 +23,7 @@ use zeroize::Zeroizing;
 /// A run of the program.
 pub(super) struct Context {
     pub global: Global,
+    pub settings: Arc<Settings>,
     pub console: Arc<Console>,
     pub cancel: Cancel,
     pub asking: Asking,
@@ -40,30 +44,87 @@ pub(super) enum Need {
 type Ignored = Vec<String>;
 
 impl Context {
-    pub(super) fn new(global: Global, console: Arc<Console>, cancel: Cancel, asking: Asking) -> Self {
-        let servers = Servers::new(Arc::clone(&console));
-        Self { global, console, cancel, asking, world: Machine::shared(), servers }
+    pub(super) fn new(
+        global: Global,
+        settings: Arc<Settings>,
+        console: Arc<Console>,
+        cancel: Cancel,
+        asking: Asking,
+    ) -> Self {
+        let servers = Servers::new(Arc::clone(&console), Arc::clone(&settings));
+        Self { global, settings, console, cancel, asking, world: Machine::shared(), servers }
     }
 
     /// The store that `--repo` names.
     pub(super) async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
-        let url = match self.global.repo.as_deref() {
-            Some(text) if !text.is_empty() => text.parse::<StoreUrl>()?,
-            _ => {
+        let url = match self.settings.repository.text("url") {
+            Some(text) => text.parse::<StoreUrl>()?,
+            None => {
                 let none = || CliError::usage("no repository given, and no home folder", "pass --repo URL");
                 StoreUrl::Local { path: files::data_folder().ok_or_else(none)? }
             }
         };
-        let s3 = self.global.s3.clone();
-        let options = StoreOptions {
-            endpoint: s3.s3_endpoint,
-            region: s3.s3_region,
-            profile: s3.s3_profile,
-            virtual_host_style: s3.s3_addressing.map(|style| style == Addressing::Virtual),
-            ca_bundle: s3.s3_ca_bundle,
-            ..StoreOptions::default()
+        let options = match url {
+            StoreUrl::Local { .. } => StoreOptions::default(),
+            _ => self.store_options().await?,
         };
         Ok(store::open(&url, &options).await?)
+    }
+
+    /// Flags and the file; variables are left to the store, which reads the AWS files beside them.
+    async fn store_options(&self) -> Result<StoreOptions, CliError> {
+        let repository = &self.settings.repository;
+        let own = |key: &str| {
+            let setting = repository.setting(key)?;
+            repository.text(key).filter(|_| !matches!(setting.origin, Origin::Variable(_))).map(str::to_owned)
+        };
+        Ok(StoreOptions {
+            endpoint: own("s3.endpoint"),
+            region: own("s3.region"),
+            profile: own("s3.profile"),
+            virtual_host_style: own("s3.addressing").map(|style| style == "virtual"),
+            ca_bundle: own("s3.ca_bundle").map(PathBuf::from),
+            credentials: self.s3_credentials().await?,
+            ..StoreOptions::default()
+        })
+    }
+
+    /// Keys that are not the store's own affair: from the file, from Vault.
+    async fn s3_credentials(&self) -> Result<Option<Credentials>, CliError> {
+        let repository = &self.settings.repository;
+        if let Some(reference) = repository.secret("s3.credentials") {
+            let keys = self.servers.aws(repository, "s3.credentials", reference).await?;
+            return Ok(Some(keys));
+        }
+        let id = repository.setting("s3.access_key_id");
+        if id.is_some_and(|setting| !matches!(setting.origin, Origin::Variable(_))) {
+            let (id, secret) = (self.secret("s3.access_key_id").await?, self.secret("s3.secret_access_key").await?);
+            let token = self.secret("s3.session_token").await?;
+            return Ok(id.zip(secret).map(|(id, secret)| credentials(&id, &secret, token.as_ref())));
+        }
+        let keys = ["s3.profile", "s3.access_key_id", "s3.secret_access_key"];
+        match repository.text("kv").filter(|_| keys.iter().all(|key| repository.setting(key).is_none())) {
+            Some(path) => {
+                let names = ["access_key_id", "secret_access_key", "session_token"];
+                let mut found = Vec::new();
+                for name in names {
+                    found.push(self.servers.kv_field(repository, path, &[name, &format!("r2_{name}")]).await?);
+                }
+                let token = found.pop().flatten();
+                let (secret, id) = (found.pop().flatten(), found.pop().flatten());
+                Ok(id.zip(secret).map(|(id, secret)| credentials(&id, &secret, token.as_ref())))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// A secret of the repository's settings.
+    async fn secret(&self, key: &'static str) -> Result<Option<Secret>, CliError> {
+        let repository = &self.settings.repository;
+        match repository.secret(key) {
+            Some(reference) => self.servers.secret(repository, key, reference).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Opens the repository with the keys that fit it.
@@ -92,7 +153,7 @@ impl Context {
             Err(error) => return Err(error.into()),
         };
         let mut ignored = Ignored::new();
-        let given = self.given_writer_key()?;
+        let given = self.given_writer_key().await?;
         if let (Some(key), Some(id)) = (&given, id) {
             check_repository(store.as_ref(), id, "writer key", key.repository)?;
         }
@@ -125,15 +186,12 @@ impl Context {
 
     /// Whether keys were given for this run: then none are made for it.
     pub(super) fn keys_given(&self) -> bool {
-        self.writer_key_file().is_some() || variable("HAH_VAULT_WRITER_KEY").is_some() || !self.identities().is_empty()
+        self.settings.repository.setting("writer_key").is_some() || !self.identities().is_empty()
     }
 
-    fn writer_key_file(&self) -> Option<&PathBuf> {
-        self.global.writer_key_file.as_ref().filter(|path| !path.as_os_str().is_empty())
-    }
-
-    fn identities(&self) -> Vec<&PathBuf> {
-        self.global.identity.iter().filter(|path| !path.as_os_str().is_empty()).collect()
+    /// The identity files of this run.
+    pub(super) fn identities(&self) -> Vec<PathBuf> {
+        self.settings.repository.texts("identities").into_iter().map(PathBuf::from).collect()
     }
 
     fn identity_given(&self) -> bool {
@@ -184,13 +242,28 @@ impl Context {
         self.prompt(None)
     }
 
-    fn given_writer_key(&self) -> Result<Option<WriterKey>, CliError> {
-        if let Some(path) = self.writer_key_file() {
-            let bytes = files::read_secret(path, &self.console)?;
-            return parse_writer_key(&bytes, &path.display().to_string()).map(Some);
+    async fn given_writer_key(&self) -> Result<Option<WriterKey>, CliError> {
+        let repository = &self.settings.repository;
+        match repository.secret("writer_key") {
+            Some(Reference::File(path)) => {
+                let bytes = files::read_secret(path, &self.console)?;
+                parse_writer_key(&bytes, &path.display().to_string()).map(Some)
+            }
+            // On the worst day Vault is gone: whoever has an identity needs no writer key.
+            Some(reference) if reference.needs_vault() && self.identity_given() => Ok(None),
+            Some(reference) => {
+                let key = self.servers.secret(repository, "writer_key", reference).await?;
+                parse_writer_key(key.expose().as_bytes(), &repository.origin_of("writer_key")).map(Some)
+            }
+            None => match repository.text("kv").filter(|_| !self.identity_given()) {
+                Some(path) => {
+                    let key = self.servers.kv_field(repository, path, &["writer_key"]).await?;
+                    let name = format!("writer_key in {path}");
+                    key.map(|key| parse_writer_key(key.expose().as_bytes(), &name)).transpose()
+                }
+                None => Ok(None),
+            },
         }
-        let text = variable("HAH_VAULT_WRITER_KEY");
-        text.map(|text| parse_writer_key(text.as_bytes(), "HAH_VAULT_WRITER_KEY")).transpose()
     }
 
     /// `writer.key` in the configuration folder, if it is of this repository.
@@ -255,7 +328,7 @@ impl Context {
         let copies = self.copies()?;
         let mut failed = None;
         for path in self.identities() {
-            let identities = self.parse_identities(path)?;
+            let identities = self.parse_identities(&path)?;
             match open_identity(store.as_ref(), &identities, pinned, &copies).await {
                 Ok(identity) => return Ok(identity),
                 // That a key is of another repository says more than that one does not fit.
@@ -273,8 +346,16 @@ impl Context {
 
     /// The local copies of wrapped identities.
     fn copies(&self) -> Result<Vec<Vec<u8>>, CliError> {
-        let read = |path: &PathBuf| Ok(files::read_secret(path, &self.console)?.to_vec());
-        self.global.key_file.iter().map(read).collect()
+        let read = |path: &str| Ok(files::read_secret(Path::new(path), &self.console)?.to_vec());
+        self.settings.repository.texts("key_files").into_iter().map(read).collect()
+    }
+}
+
+fn credentials(id: &Secret, secret: &Secret, token: Option<&Secret>) -> Credentials {
+    Credentials {
+        access_key_id: id.expose().to_owned(),
+        secret_access_key: store::Secret::new(secret.expose()),
+        session_token: token.map(|token| store::Secret::new(token.expose())),
     }
 }
 

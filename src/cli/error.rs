@@ -1,8 +1,10 @@
 //! What a command failed with, how it is told, and with which exit code.
 
 use crate::archive::ArchiveError;
+use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::keys::KeyError;
+use crate::source::SourceError;
 use crate::store::StoreError;
 use hah_vault_format::FormatError;
 use std::error::Error as StdError;
@@ -35,6 +37,19 @@ pub(super) enum CliError {
     /// An identity file that is none; the error names it.
     #[error(transparent)]
     Identity(KeyError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(ConfigError),
+    /// A secret of the configuration or the environment cannot be had.
+    #[error("cannot get {key} ({origin})")]
+    Secret {
+        /// The key: `s3.access_key_id`.
+        key: String,
+        /// Where it is said.
+        origin: String,
+        /// Why.
+        source: Box<SourceError>,
+    },
     /// A command has no key to work with.
     #[error("{what} needs {needs}")]
     NoKey {
@@ -80,6 +95,12 @@ impl From<ArchiveError> for CliError {
     }
 }
 
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         ArchiveError::from(error).into()
@@ -97,6 +118,8 @@ impl CliError {
         match self {
             Self::Archive(error) => error.hint(),
             Self::Usage { hint, .. } => hint.clone(),
+            Self::Config(error) => error.hint(),
+            Self::Secret { source, .. } => source.hint(),
             Self::Key { source: KeyError::Recipient { .. }, .. } => {
                 Some("recipients are public keys: see `age-keygen -y FILE`, or the .pub file of an SSH key".into())
             }
@@ -121,7 +144,9 @@ impl CliError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Archive(error) => error.exit(),
-            Self::Usage { .. } | Self::Key { source: KeyError::Recipient { .. }, .. } => Exit::Usage,
+            Self::Usage { .. } | Self::Config(_) | Self::Key { source: KeyError::Recipient { .. }, .. } => Exit::Usage,
+            Self::Secret { source, .. } if matches!(**source, SourceError::Setting { .. }) => Exit::Usage,
+            Self::Secret { .. } => Exit::Failed,
             Self::Key { source: KeyError::Format(FormatError::TooNew { .. }), .. } => Exit::TooNew,
             Self::Key { .. } | Self::Identity(_) | Self::NoKey { .. } => Exit::NoKey,
             Self::Exists { .. } => Exit::Conflict,

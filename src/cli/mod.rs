@@ -10,6 +10,9 @@
 
 mod args;
 mod backup;
+mod check;
+mod config;
+mod config_help;
 mod console;
 mod context;
 mod error;
@@ -24,6 +27,7 @@ mod list;
 mod prompt;
 mod restore;
 mod servers;
+mod settings;
 mod show;
 mod signals;
 mod stats;
@@ -31,11 +35,13 @@ mod stats;
 use crate::archive::{ArchiveError, Cancel};
 use crate::exit::Exit;
 use args::{Cli, Command, Global};
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use console::Console;
 use context::Context;
 use error::CliError;
 use prompt::Asking;
+use settings::Settings;
 use signals::Interrupt;
 use std::io;
 use std::process::ExitCode;
@@ -54,8 +60,9 @@ const THREADS_PER_SOURCE: usize = 3;
 
 /// Runs what was typed.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help goes to standard output, the rest to standard error; a closed pipe is nobody's problem.
             let _ = error.print();
@@ -64,7 +71,7 @@ pub fn main() -> ExitCode {
     };
     let log = start_log(&cli.global);
     let console = Arc::new(Console::new(cli.global.json, cli.global.quiet, cli.global.verbose, log));
-    let exit = run(cli, &console).unwrap_or_else(|error| {
+    let exit = run(cli, &matches, &console).unwrap_or_else(|error| {
         console.finish_progress();
         console.error(&error);
         error.exit()
@@ -86,33 +93,47 @@ fn start_log(global: &Global) -> bool {
     true
 }
 
+/// Whether an option was typed, rather than taken from a variable.
+fn is_typed(matches: &ArgMatches, id: &str) -> bool {
+    matches.value_source(id) == Some(ValueSource::CommandLine)
+        || matches.subcommand().is_some_and(|(_, matches)| is_typed(matches, id))
+}
+
 /// With a runtime around it, unless the command needs none.
-fn run(cli: Cli, console: &Arc<Console>) -> Result<Exit, CliError> {
+fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, CliError> {
     let Cli { global, command } = cli;
     match command {
         Command::Completions { shell } => return generate::completions(shell, console),
         Command::Man { out } => return generate::man(out, console),
         _ => {}
     }
-    let runtime = runtime(&command)?;
+    let settings = Arc::new(Settings::open(&global, &|id| is_typed(matches, id))?);
+    for warning in &settings.config.warnings {
+        console.warning(None, warning);
+    }
+    let runtime = runtime(&command, &settings)?;
     let (cancel, asking) = (Cancel::default(), Asking::default());
-    let context = Context::new(global, Arc::clone(console), cancel.clone(), asking.clone());
+    let context = Context::new(global, settings, Arc::clone(console), cancel.clone(), asking.clone());
     let result = runtime.block_on(async {
         let interrupt = Interrupt::watch(cancel, asking).map_err(internal)?;
         // Dropping the command's future removes its temporary files.
-        tokio::select! {
+        let result = tokio::select! {
             biased;
             () = interrupt.happened() => Err(ArchiveError::Interrupted.into()),
             result = dispatch(&context, command) => result,
-        }
+        };
+        // Also after an error or a signal: tokens that were made for this run end with it.
+        context.servers.close().await;
+        result
     });
     console.finish_progress();
     runtime.shutdown_timeout(SHUTDOWN_MAX);
     result
 }
 
-fn runtime(command: &Command) -> Result<Runtime, CliError> {
+fn runtime(command: &Command, settings: &Settings) -> Result<Runtime, CliError> {
     let sources = match command {
+        Command::Backup(backup) if backup.sources.is_empty() => settings.backed_up().len().max(1),
         Command::Backup(backup) => backup.sources.len(),
         _ => 1,
     };
@@ -134,6 +155,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError>
         Command::Restore(args) => restore::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Stats => stats::run(context).await,
+        Command::Config => config::run(context),
+        Command::Check(args) => check::run(context, args).await,
         // Done before there was a runtime.
         Command::Completions { .. } | Command::Man { .. } => Ok(Exit::Done),
     }

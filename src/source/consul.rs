@@ -14,7 +14,7 @@ use super::error::Operation;
 use super::http::{Answer, Endpoint, Http, Request, escaped, with_query};
 use super::restore::{Preflight, Settled, Target, settle_raft};
 use super::secret::Secret;
-use super::settings::ConsulSettings;
+use super::settings::{ConsulSettings, FreshToken};
 use super::upload::{self, BodyWriter, Restoring};
 use super::{Body, Service, ServiceKind, Snapshot, SourceError};
 
@@ -23,7 +23,7 @@ const PATH: &str = "/v1/snapshot";
 /// A Consul cluster.
 #[derive(Debug)]
 pub struct Consul {
-    http: Http,
+    pub(super) http: Http,
     settings: ConsulSettings,
 }
 
@@ -83,12 +83,12 @@ impl Consul {
         Ok(Self { http, settings })
     }
 
-    fn token(&self) -> Result<Vec<(&'static str, Secret)>, SourceError> {
+    pub(super) fn token(&self) -> Result<Vec<(&'static str, Secret)>, SourceError> {
         Ok(token_header("x-consul-token", self.settings.token.read(ServiceKind::Consul)?))
     }
 
     /// The first address at which `ask` succeeds.
-    async fn first<T, F: Future<Output = Result<T, SourceError>>>(
+    pub(super) async fn first<T, F: Future<Output = Result<T, SourceError>>>(
         &self,
         ask: impl Fn(Endpoint) -> F,
     ) -> Result<T, SourceError> {
@@ -116,10 +116,7 @@ impl Consul {
             async move {
                 let mut request = Request::look(path, token, &endpoint.patience);
                 request.operation = Operation::Catalog;
-                let answer = endpoint.send(&request).await?;
-                if !answer.is_success() {
-                    return Err(answer.refused().await);
-                }
+                let answer = patiently(settings.fresh_token, || endpoint.send(&request)).await?;
                 listed(answer, query).await
             }
         })
@@ -151,23 +148,14 @@ impl Consul {
         pairs.extend(self.settings.datacenter.as_ref().map(|name| ("dc", name.as_str())));
         pairs.extend(self.settings.stale.then_some(("stale", "")));
         let path = with_query(PATH, &pairs);
-        let mut retries = self.settings.fresh_token.retries;
-        loop {
+        patiently(self.settings.fresh_token, || async {
             let token = self.token()?;
-            let answer = endpoint.send(&snapshot_request(&path, &token, endpoint)).await?;
-            if answer.is_success() {
-                return Ok(answer);
-            }
-            let error = answer.refused().await;
-            if retries == 0 || !error.is_unknown_token() {
-                return Err(error);
-            }
-            retries -= 1;
-            tokio::time::sleep(self.settings.fresh_token.delay).await;
-        }
+            endpoint.send(&snapshot_request(&path, &token, endpoint)).await
+        })
+        .await
     }
 
-    async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {
+    pub(super) async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {
         let leader: String = endpoint.look("/v1/status/leader", &[]).await?;
         let agent = endpoint.look::<AgentSelf>("/v1/agent/self", &self.token()?).await;
         Ok((agent.ok(), leader))
@@ -182,6 +170,26 @@ pub(super) fn snapshot_request<'r>(
 ) -> Request<'r> {
     let (limit, phase) = (endpoint.patience.first_byte, "before the snapshot's first byte");
     Request { operation: Operation::Snapshot, method: Method::GET, path, headers, limit, phase }
+}
+
+/// The answer of a request that succeeds, sent again for a while if the server does not know the token yet.
+pub(super) async fn patiently<F: Future<Output = Result<Answer, SourceError>>>(
+    fresh_token: FreshToken,
+    ask: impl Fn() -> F,
+) -> Result<Answer, SourceError> {
+    let mut retries = fresh_token.retries;
+    loop {
+        let answer = ask().await?;
+        if answer.is_success() {
+            return Ok(answer);
+        }
+        let error = answer.refused().await;
+        if retries == 0 || !error.is_unknown_token() {
+            return Err(error);
+        }
+        retries -= 1;
+        tokio::time::sleep(fresh_token.delay).await;
+    }
 }
 
 /// The first address at which `ask` succeeds; an error that is not the node's own ends the search.

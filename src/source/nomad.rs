@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::address::Address;
 use super::catalog::{self, token_header};
-use super::consul::{Consul, first, snapshot_request};
+use super::consul::{Consul, first, patiently, snapshot_request};
 use super::error::Operation;
 use super::http::{Answer, Endpoint, Http, Request, with_query};
 use super::restore::{Preflight, Settled, Target, settle_raft};
@@ -23,23 +23,23 @@ const PATH: &str = "/v1/operator/snapshot";
 /// A Nomad cluster.
 #[derive(Debug)]
 pub struct Nomad {
-    http: Http,
+    pub(super) http: Http,
     settings: NomadSettings,
     catalog: Option<Arc<Consul>>,
 }
 
 /// What is of use in `/v1/agent/self`.
 #[derive(Deserialize)]
-struct AgentSelf {
-    config: AgentConfig,
+pub(super) struct AgentSelf {
+    pub(super) config: AgentConfig,
     #[serde(default)]
     stats: Stats,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct AgentConfig {
-    region: Option<String>,
+pub(super) struct AgentConfig {
+    pub(super) region: Option<String>,
     datacenter: Option<String>,
     version: Option<Version>,
 }
@@ -73,7 +73,7 @@ impl AgentSelf {
         self.stats.raft.as_ref()?.applied_index.as_ref()?.parse().ok()
     }
 
-    fn version(&self) -> Option<String> {
+    pub(super) fn version(&self) -> Option<String> {
         let version = self.config.version.as_ref()?;
         let dash = if version.version_prerelease.is_empty() { "" } else { "-" };
         Some(format!("{}{dash}{}", version.version, version.version_prerelease))
@@ -95,7 +95,7 @@ impl Nomad {
     }
 
     /// `Authorization: Bearer` is not understood by older versions (facts 8).
-    fn token(&self) -> Result<Vec<(&'static str, Secret)>, SourceError> {
+    pub(super) fn token(&self) -> Result<Vec<(&'static str, Secret)>, SourceError> {
         Ok(token_header("x-nomad-token", self.settings.token.read(ServiceKind::Nomad)?))
     }
 
@@ -106,7 +106,7 @@ impl Nomad {
         with_query(PATH, &pairs)
     }
 
-    async fn addresses(&self) -> Result<Vec<Address>, SourceError> {
+    pub(super) async fn addresses(&self) -> Result<Vec<Address>, SourceError> {
         catalog::addresses(&self.http, self.catalog.as_ref()).await
     }
 
@@ -131,23 +131,14 @@ impl Nomad {
     /// Asks for the snapshot, again for a while if the token is fresh.
     async fn ask(&self, endpoint: &Endpoint) -> Result<Answer, SourceError> {
         let path = self.path(self.settings.stale);
-        let mut retries = self.settings.fresh_token.retries;
-        loop {
+        patiently(self.settings.fresh_token, || async {
             let token = self.token()?;
-            let answer = endpoint.send(&snapshot_request(&path, &token, endpoint)).await?;
-            if answer.is_success() {
-                return Ok(answer);
-            }
-            let error = answer.refused().await;
-            if retries == 0 || !error.is_unknown_token() {
-                return Err(error);
-            }
-            retries -= 1;
-            tokio::time::sleep(self.settings.fresh_token.delay).await;
-        }
+            endpoint.send(&snapshot_request(&path, &token, endpoint)).await
+        })
+        .await
     }
 
-    async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {
+    pub(super) async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {
         let leader: String = endpoint.look("/v1/status/leader", &[]).await?;
         let agent = endpoint.look::<AgentSelf>("/v1/agent/self", &self.token()?).await;
         Ok((agent.ok(), leader))

@@ -14,6 +14,7 @@ mod redirect;
 mod renewal;
 pub mod session;
 mod settle;
+mod tokens;
 mod wrapping;
 
 use std::sync::Arc;
@@ -91,6 +92,14 @@ impl Vault {
         warn: &mut dyn FnMut(String),
     ) -> Result<Self, SourceError> {
         Ok(Self { session: Some(session), ..Self::new(settings, catalog, warn)? })
+    }
+
+    pub(super) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    pub(super) fn catalog(&self) -> Option<&Arc<Consul>> {
+        self.catalog.as_ref()
     }
 
     async fn token(&self) -> Result<Option<Secret>, SourceError> {

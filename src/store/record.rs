@@ -18,6 +18,8 @@ pub struct Counts {
     pub get: u64,
     /// Listings, however many pages each took.
     pub list: u64,
+    /// Pages of 1,000 objects that they take on S3, at least one each.
+    pub list_pages: u64,
     /// Stats.
     pub stat: u64,
     /// Deletes.
@@ -28,6 +30,21 @@ pub struct Counts {
     pub put_bytes: u64,
     /// Bytes of the objects that were read.
     pub get_bytes: u64,
+}
+
+/// Objects that S3 lists in one answer.
+const LIST_PAGE_LEN: usize = 1000;
+
+impl Counts {
+    /// Operations that R2 and S3 bill as writes: puts and pages of listings. Deletes are free.
+    pub fn class_a(&self) -> u64 {
+        self.put + self.list_pages
+    }
+
+    /// Operations that they bill as reads: gets, stats, and asking for the time.
+    pub fn class_b(&self) -> u64 {
+        self.get + self.stat + self.now
+    }
 }
 
 /// Passes everything on to another store and counts it.
@@ -44,6 +61,7 @@ struct Counters {
     put: AtomicU64,
     get: AtomicU64,
     list: AtomicU64,
+    list_pages: AtomicU64,
     stat: AtomicU64,
     delete: AtomicU64,
     now: AtomicU64,
@@ -69,6 +87,7 @@ impl RecordingStore {
             put: counters.put.load(Relaxed),
             get: counters.get.load(Relaxed),
             list: counters.list.load(Relaxed),
+            list_pages: counters.list_pages.load(Relaxed),
             stat: counters.stat.load(Relaxed),
             delete: counters.delete.load(Relaxed),
             now: counters.now.load(Relaxed),
@@ -128,7 +147,10 @@ impl Store for RecordingStore {
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         self.note(Operation::List, prefix);
-        self.inner.list(prefix).await
+        let found = self.inner.list(prefix).await?;
+        let pages = found.len().div_ceil(LIST_PAGE_LEN).max(1);
+        self.counters.list_pages.fetch_add(pages as u64, Relaxed);
+        Ok(found)
     }
 
     async fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, StoreError> {

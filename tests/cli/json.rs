@@ -55,6 +55,8 @@ fn real_objects() -> Vec<Value> {
     take(&["backup", &spec("vault", &fixture_path("vault-00.snap")), "consul=nowhere"]);
     take(&["list"]);
     take(&["stats"]);
+    take(&["config"]);
+    take(&["check"]);
     take(&["backup", &spec("consul", &fixture_path("consul-00.snap"))]);
     take(&["show", "consul@latest"]);
     take(&["restore", "vault@latest"]);

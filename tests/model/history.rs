@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hah_vault::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
+use hah_vault::archive::gc::undelete::undelete_by;
+use hah_vault::archive::gc::{GcOptions, GcReport, Plan, gc};
+use hah_vault::archive::retention::Policy;
+use hah_vault::archive::rules::Rules;
 use hah_vault::archive::{ArchiveError, Cancel, Repository, Silent};
 use hah_vault::keys::Keyring;
-use hah_vault_format::SourceName;
+use hah_vault_format::{Manifest, ManifestName, SourceName};
 
 use super::Random;
 use super::double::{Host, SimStore};
@@ -24,13 +28,32 @@ const BLOCK_LEN_BYTES: usize = 3000;
 pub(super) enum Role {
     /// Backs a source up.
     Writer { source: usize },
+    /// Collects, and keeps so many snapshots of each source.
+    Collector { keep_last: u32 },
+    /// Brings snapshots back from the trash.
+    Undeleter,
 }
 
-impl Role {
+/// Who takes part.
+#[derive(Debug, Clone)]
+pub(super) struct Cast {
+    /// The source of each writer.
+    pub writers: Vec<usize>,
+    /// How many snapshots each collector keeps.
+    pub collectors: Vec<u32>,
+    /// Mean time between two runs: of writers, of collectors, of the undeleter.
+    pub pauses_h: [f64; 3],
+    /// Which rules hold for all of them.
+    pub rules: Rules,
+}
+
+impl Cast {
     /// Mean time between two runs.
-    pub fn pause_h(self) -> f64 {
-        match self {
-            Self::Writer { .. } => 5.0,
+    pub fn pause_h(&self, role: Role) -> f64 {
+        match role {
+            Role::Writer { .. } => self.pauses_h[0],
+            Role::Collector { .. } => self.pauses_h[1],
+            Role::Undeleter => self.pauses_h[2],
         }
     }
 }
@@ -38,6 +61,8 @@ impl Role {
 /// How a run ended.
 pub(super) enum Outcome {
     Backup { result: Result<BackupReport, ArchiveError>, content: Arc<Vec<u8>>, began_ms: i64 },
+    Collection { result: Result<(Plan, GcReport), ArchiveError> },
+    Undeletion { result: Option<(ManifestName, Result<Manifest, ArchiveError>)>, began_ms: i64 },
 }
 
 impl Outcome {
@@ -45,12 +70,31 @@ impl Outcome {
         match self {
             Self::Backup { result: Ok(report), .. } => format!("done, {}", report.manifest.name),
             Self::Backup { result: Err(error), .. } => format!("failed: {error}"),
+            Self::Collection { result: Ok((plan, report)) } => {
+                format!(
+                    "done, blocked by {:?}, {} retired, {} packs",
+                    plan.blocked_by,
+                    report.retired.len(),
+                    report.packs.count
+                )
+            }
+            Self::Collection { result: Err(error) } => format!("failed: {error}"),
+            Self::Undeletion { result: None, .. } => "found nothing".into(),
+            Self::Undeletion { result: Some((of, Ok(manifest))), .. } => format!("{of} is back as {}", manifest.name),
+            Self::Undeletion { result: Some((of, Err(error))), .. } => format!("{of} did not come back: {error}"),
         }
     }
 
     /// What holds from now on.
-    pub fn promise(self, _: &BTreeMap<String, Promise>) -> Option<Promise> {
+    pub fn promise(self, promises: &BTreeMap<String, Promise>) -> Option<Promise> {
         match self {
+            Self::Collection { .. } | Self::Undeletion { result: None, .. } => None,
+            Self::Undeletion { result: Some((of, result)), began_ms } => {
+                // What a crashed writer left was promised to nobody, and its content is not known here.
+                let before = promises.get(&of.key())?;
+                let manifest = result.ok()?;
+                Some(Promise { name: manifest.name, began_ms, ..before.clone() })
+            }
             Self::Backup { result, content, began_ms } => {
                 let manifest = result.ok()?.manifest;
                 let packs = manifest.packs.iter().map(|pack| pack.id.to_string()).collect();
@@ -63,7 +107,7 @@ impl Outcome {
 /// The actors, and what they know.
 pub(super) struct History {
     keyring: Keyring,
-    writers: Vec<usize>,
+    pub cast: Cast,
     contents: Vec<Vec<u8>>,
     scratch: tempfile::TempDir,
     files: usize,
@@ -72,16 +116,19 @@ pub(super) struct History {
 }
 
 impl History {
-    pub fn new(seed: u64, keyring: Keyring, writers: Vec<usize>) -> Self {
+    pub fn new(seed: u64, keyring: Keyring, cast: Cast) -> Self {
         let mut random = Random::new(seed, 2);
-        let sources = writers.iter().max().map_or(0, |source| source + 1);
+        let sources = cast.writers.iter().max().map_or(0, |source| source + 1);
         let contents = (0..sources).map(|_| bytes(&mut random, BLOCKS * BLOCK_LEN_BYTES)).collect();
         let scratch = tempfile::tempdir().expect("scratch");
-        Self { keyring, writers, contents, scratch, files: 0, random, counts: BTreeMap::new() }
+        Self { keyring, cast, contents, scratch, files: 0, random, counts: BTreeMap::new() }
     }
 
     pub fn roles(&self) -> Vec<Role> {
-        self.writers.iter().map(|source| Role::Writer { source: *source }).collect()
+        let mut roles: Vec<Role> = self.cast.writers.iter().map(|source| Role::Writer { source: *source }).collect();
+        roles.extend(self.cast.collectors.iter().map(|keep_last| Role::Collector { keep_last: *keep_last }));
+        roles.push(Role::Undeleter);
+        roles
     }
 
     /// An empty repository: what `init` puts is read by none of the actors.
@@ -95,6 +142,15 @@ impl History {
             Outcome::Backup { result: Err(ArchiveError::TooLate { .. }), .. } => "backups too late",
             Outcome::Backup { result: Err(ArchiveError::Vanished { .. }), .. } => "backups withdrawn",
             Outcome::Backup { result: Err(_), .. } => "backups failed",
+            Outcome::Collection { result: Ok((_, report)) } => {
+                *self.counts.entry("packs deleted").or_default() += report.packs.count as usize;
+                *self.counts.entry("manifests retired").or_default() += report.retired.len();
+                "collections"
+            }
+            Outcome::Collection { result: Err(_) } => "collections given up",
+            Outcome::Undeletion { result: None, .. } => "trash empty",
+            Outcome::Undeletion { result: Some((_, Ok(_))), .. } => "undeletions",
+            Outcome::Undeletion { result: Some((_, Err(_))), .. } => "undeletions refused",
         };
         *self.counts.entry(what).or_default() += 1;
     }
@@ -115,10 +171,26 @@ impl History {
                 self.files += 1;
                 let path = self.scratch.path().join(self.files.to_string());
                 std::fs::write(&path, &*content).expect("source");
-                let fresh = random.chance(0.03);
+                let options =
+                    BackupOptions { fresh: random.chance(0.03), rules: self.cast.rules, ..BackupOptions::default() };
                 Box::pin(async move {
-                    let result = back_up(&repository, source, path, fresh).await;
+                    let result = back_up(&repository, source, path, &options).await;
                     Outcome::Backup { result, content, began_ms }
+                })
+            }
+            Role::Collector { keep_last } => {
+                let policy = Policy { keep_last, ..Policy::NOTHING };
+                let options = GcOptions { policy, force: true, rules: self.cast.rules, ..GcOptions::default() };
+                Box::pin(async move {
+                    let result = gc(&repository, &options, &Cancel::default()).await;
+                    Outcome::Collection { result }
+                })
+            }
+            Role::Undeleter => {
+                let (rules, oldest, chosen) = (self.cast.rules, random.chance(0.5), random.next_u32() as usize);
+                Box::pin(async move {
+                    let result = undelete_some(&repository, rules, oldest, chosen).await;
+                    Outcome::Undeletion { result, began_ms }
                 })
             }
         }
@@ -145,13 +217,27 @@ async fn back_up(
     repository: &Repository,
     source: usize,
     path: std::path::PathBuf,
-    fresh: bool,
+    options: &BackupOptions,
 ) -> Result<BackupReport, ArchiveError> {
     let name: SourceName = format!("source-{source}").parse().expect("name");
     let specs = vec![SourceSpec { name, input: Input::File(path) }];
-    let options = BackupOptions { fresh, ..BackupOptions::default() };
-    let mut outcomes = backup(repository, specs, &options, &Cancel::default()).await?;
+    let mut outcomes = backup(repository, specs, options, &Cancel::default()).await?;
     outcomes.remove(0).1
+}
+
+/// The oldest copy, which is about to be deleted, or any.
+async fn undelete_some(
+    repository: &Repository,
+    rules: Rules,
+    oldest: bool,
+    chosen: usize,
+) -> Option<(ManifestName, Result<Manifest, ArchiveError>)> {
+    let copies = repository.list_trash(None).await.ok()?;
+    let copy = match oldest {
+        true => copies.iter().min_by_key(|copy| copy.modified)?,
+        false => copies.get(chosen % copies.len().max(1))?,
+    };
+    Some((copy.name.manifest.clone(), undelete_by(repository, copy, rules).await))
 }
 
 fn bytes(random: &mut Random, len: usize) -> Vec<u8> {

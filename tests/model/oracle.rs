@@ -28,8 +28,10 @@ pub(super) struct Oracle {
     pub promises: BTreeMap<String, Promise>,
     lost: HashMap<String, i64>,
     pub damaged: HashSet<String>,
-    /// When a trash copy was first put.
-    trashed_ms: HashMap<String, i64>,
+    /// When a promised manifest was deleted: for half the grace from then on it can be had back.
+    retired_ms: HashMap<String, i64>,
+    /// Requests may be held up for longer than any time-out allows: then what is in the trash is not promised.
+    pub without_trash: bool,
     pub holes: Vec<String>,
     trace: Option<Vec<String>>,
 }
@@ -70,12 +72,6 @@ impl Oracle {
         promise.packs.iter().any(|pack| self.lost.get(pack).is_some_and(|at_ms| *at_ms >= promise.began_ms))
     }
 
-    pub fn put(&mut self, key: &str, at_ms: i64) {
-        if key.starts_with("trash/") {
-            self.trashed_ms.entry(key.to_owned()).or_insert(at_ms);
-        }
-    }
-
     /// A run has ended; if well, then with a promise.
     pub fn promised(&mut self, outcome: Outcome, objects: &Objects, now_ms: i64) {
         let Some(promise) = outcome.promise(&self.promises) else { return };
@@ -93,9 +89,11 @@ impl Oracle {
     pub fn deleted(&mut self, key: &str, objects: &Objects, now_ms: i64) {
         if let Some(promise) = self.promises.get(key).filter(|_| !self.damaged.contains(key)) {
             let copies = format!("trash/{}.", promise.name);
-            if !objects.0.keys().any(|key| key.starts_with(&copies)) {
+            let is_there = objects.0.range(copies.clone()..).next().is_some_and(|(key, _)| key.starts_with(&copies));
+            if !is_there && !self.without_trash {
                 self.hole(now_ms, format!("{key} was deleted, and no copy of it is in the trash"));
             }
+            self.retired_ms.entry(key.to_owned()).or_insert(now_ms);
             return;
         }
         let Some((folder, pack)) = key.split_once('/') else { return };
@@ -109,12 +107,9 @@ impl Oracle {
             if objects.0.contains_key(&key) && !self.damaged.contains(&key) {
                 holes.push(format!("{folder}/{pack} was deleted, and {key} names it"));
             }
-            let copies = format!("trash/{}.", promise.name);
-            let young = |(copy, at_ms): (&String, &i64)| {
-                copy.starts_with(&copies) && now_ms - at_ms < UNDELETE_MS && objects.0.contains_key(copy)
-            };
-            if self.trashed_ms.iter().any(young) {
-                holes.push(format!("{folder}/{pack} was deleted, and a young trash copy of {key} names it"));
+            let retired_ms = self.retired_ms.get(&key).filter(|_| !self.without_trash);
+            if retired_ms.is_some_and(|at_ms| now_ms - at_ms < UNDELETE_MS) {
+                holes.push(format!("{folder}/{pack} was deleted, and {key} was retired too short a time ago"));
             }
         }
         for words in holes {

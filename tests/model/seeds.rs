@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use hah_vault::archive::Cancel;
 use hah_vault::archive::restore::restore;
+use hah_vault::archive::rules::Rules;
 use hah_vault::keys::{Keyring, RepositoryIdentity};
 use hah_vault::store::{MemoryStore, StoreTime};
 
-use super::history::History;
+use super::history::{Cast, History};
 use super::sim::{Faults, Sim, runtime};
 
 fn keyring() -> Keyring {
@@ -23,6 +24,7 @@ fn usual() -> Faults {
         crash: 0.004,
         stall: 0.01,
         stall_hot: 0.02,
+        stall_unfenced: 0.0,
         paused: 0.3,
         duplicate: 0.02,
         lost_answer: 0.005,
@@ -35,15 +37,44 @@ fn usual() -> Faults {
     }
 }
 
+/// Three writers of two sources, three collectors, somebody who wants snapshots back.
+fn usual_cast(rules: Rules) -> Cast {
+    Cast { writers: vec![0, 0, 1], collectors: vec![1, 2, 1], pauses_h: [5.0, 6.0, 8.0], rules }
+}
+
+/// Long stalls in the worst places: what the rules are there for.
+fn pointed() -> Faults {
+    Faults {
+        crash: 0.01,
+        stall: 0.02,
+        stall_hot: 0.25,
+        pointed: true,
+        loss: 0.0,
+        damage: 0.0,
+        page: 50,
+        horizon_h: 160.0,
+        ..usual()
+    }
+}
+
+/// The same, with every step as slow as it may be.
+fn slow() -> Faults {
+    Faults { stall: 0.08, ..pointed() }
+}
+
+/// One source, and more collectors than anybody has.
+fn pointed_cast(rules: Rules) -> Cast {
+    Cast { writers: vec![0, 0], collectors: vec![1, 1, 1, 1], pauses_h: [4.0, 3.0, 4.0], rules }
+}
+
 struct Report {
     holes: Vec<String>,
     counts: BTreeMap<&'static str, usize>,
     trace: String,
 }
 
-fn history(seed: u64, faults: &Faults, trace: bool) -> Report {
-    let history = History::new(seed, keyring(), vec![0, 0, 1]);
-    let mut sim = Sim::new(seed, faults.clone(), history);
+fn history(seed: u64, faults: &Faults, cast: Cast, trace: bool) -> Report {
+    let mut sim = Sim::new(seed, faults.clone(), History::new(seed, keyring(), cast));
     if trace {
         sim.oracle.keep_trace();
     }
@@ -72,21 +103,85 @@ fn history(seed: u64, faults: &Faults, trace: bool) -> Report {
     Report { holes, counts, trace: sim.oracle.trace() }
 }
 
-#[test]
-fn no_history_loses_what_was_promised() {
-    let seeds: u64 = std::env::var("HAH_VAULT_SEEDS").map_or(200, |n| n.parse().expect("a number"));
+/// How many seeds: more on demand.
+fn seeds(least: u64) -> u64 {
+    std::env::var("HAH_VAULT_SEEDS").map_or(least, |n| n.parse().expect("HAH_VAULT_SEEDS is a number"))
+}
+
+fn nothing_is_lost(name: &str, seeds: u64, faults: &Faults, cast: &Cast) {
     let mut total: BTreeMap<&str, usize> = BTreeMap::new();
     for seed in 0..seeds {
-        let report = history(seed, &usual(), false);
+        let report = history(seed, faults, cast.clone(), false);
         for (what, count) in report.counts {
             *total.entry(what).or_default() += count;
         }
         if !report.holes.is_empty() {
-            let again = history(seed, &usual(), true);
-            panic!("seed {seed}: {:#?}\n{}", report.holes, again.trace);
+            let again = history(seed, faults, cast.clone(), true);
+            panic!("{name}, seed {seed}: {:#?}\n{}", report.holes, again.trace);
         }
     }
-    println!("{seeds} histories: {total:?}");
+    println!("{name}, {seeds} histories: {total:?}");
+}
+
+#[test]
+fn no_usual_history_loses_what_was_promised() {
+    nothing_is_lost("usual", seeds(200), &usual(), &usual_cast(Rules::ALL));
+}
+
+#[test]
+fn no_pointed_history_loses_what_was_promised() {
+    nothing_is_lost("pointed", seeds(200), &pointed(), &pointed_cast(Rules::ALL));
+}
+
+/// The first seed that catches.
+fn caught(seeds: u64, faults: &Faults, cast: &Cast) -> Option<(u64, Report)> {
+    (0..seeds).find_map(|seed| {
+        let report = history(seed, faults, cast.clone(), false);
+        (!report.holes.is_empty()).then_some((seed, report))
+    })
+}
+
+macro_rules! without {
+    ($($name:ident: $faults:expr, $($rule:ident),+;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                let rules = Rules { $($rule: false,)+ ..Rules::ALL };
+                let found = caught(seeds(400), &$faults, &pointed_cast(rules));
+                let (seed, report) = found.expect(concat!("nothing was lost without ", stringify!($($rule),+)));
+                println!("{}: seed {seed}: {:?}", stringify!($name), report.holes);
+            }
+        )+
+    };
+}
+
+mod without {
+    //! Each rule of DESIGN §7 without which data is lost, and that the model notices.
+    use super::*;
+
+    without! {
+        parent_packs_only: pointed(), parent_packs_only;
+        commit_limits: pointed(), commit_limit_store, commit_limit_boot, check_committed;
+        check_committed: pointed(), check_committed;
+        ages_at_start: pointed(), ages_at_start;
+        planning_limit: slow(), planning_limit;
+        packs_first: slow(), packs_first, planning_limit;
+        trash_last: slow(), trash_last;
+        unreadable_stops: Faults { damage: 0.04, ..pointed() }, unreadable_stops;
+        vanished_stops: slow(), vanished_stops, trash_last;
+        future_names: slow(), future_names;
+        young_stay: pointed(), young_stay;
+        fresh_copy: slow(), fresh_copy, retire_gap;
+        retire_limit: slow(), retire_limit;
+        retire_gap: slow(), retire_gap;
+        retire_both: slow(), retire_gap, retire_limit;
+        no_late_parent: slow(), no_late_parent;
+        no_late_parent_check: slow(), no_late_parent, check_committed;
+        undelete_limit: pointed(), undelete_limit;
+        undelete_new_name: pointed(), undelete_new_name;
+        undelete_keeps_copy: pointed(), undelete_keeps_copy;
+        undelete_check: pointed(), undelete_check;
+    }
 }
 
 /// A trace without what is random: the names of packs, and whatever depends on their order.
@@ -104,7 +199,10 @@ fn one_seed_is_one_history() {
     // Where a new pack stands in a listing of several pages depends on its name.
     let faults = Faults { page: usize::MAX, ..usual() };
     for seed in 0..5 {
-        let (one, other) = (history(seed, &faults, true), history(seed, &faults, true));
+        let (one, other) = (
+            history(seed, &faults, usual_cast(Rules::ALL), true),
+            history(seed, &faults, usual_cast(Rules::ALL), true),
+        );
         let (one_trace, other_trace) = (masked(&one.trace), masked(&other.trace));
         let differs = one_trace.lines().zip(other_trace.lines()).find(|(one, other)| one != other);
         assert_eq!(differs, None, "seed {seed}");

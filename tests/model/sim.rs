@@ -21,6 +21,8 @@ pub(super) const HOUR_MS: f64 = 3_600_000.0;
 pub(super) const START_MS: i64 = 1_795_305_600_000;
 /// How long the real code may think between two operations before the test gives up on it.
 const THINK_MAX: Duration = Duration::from_secs(120);
+/// How long it may take to give up after a failure, where it has asked for other things too.
+const REACTION: Duration = Duration::from_millis(3);
 /// Readings of the store's clock differ by this much: several machines answer.
 const JITTER_MS: f64 = 5_000.0;
 
@@ -29,10 +31,12 @@ const JITTER_MS: f64 = 5_000.0;
 pub(super) struct Faults {
     /// An actor dies, for each operation.
     pub crash: f64,
-    /// An actor stands still before an operation, for hours.
+    /// An actor stands still after an operation, for hours.
     pub stall: f64,
-    /// The same before a manifest or a trash copy is put or deleted.
+    /// The same after a manifest or a trash copy was put or deleted.
     pub stall_hot: f64,
+    /// The same between its last look at the clock and the moment in which such an operation is done.
+    pub stall_unfenced: f64,
     /// Of the stalls: the machine was paused, and its clocks do not know.
     pub paused: f64,
     /// A put or delete is delivered once more, later.
@@ -71,8 +75,18 @@ struct Actor {
     run: u64,
     state: State,
     at_ms: i64,
+    /// An answer that it will hear of later.
+    held: Option<(Reply, Result<Answer, StoreError>)>,
     task: Option<AbortHandle>,
     host: Arc<Host>,
+}
+
+/// Whether an operation is one of those that all depends on.
+fn is_hot(op: &Op) -> bool {
+    match op {
+        Op::Put(key, _) | Op::Delete(key) => key.starts_with("manifests/") || key.starts_with("trash/"),
+        _ => false,
+    }
 }
 
 /// One history.
@@ -122,7 +136,7 @@ impl Sim {
                 random: Mutex::new(Random::new(seed, 200 + i as u64)),
             });
             let at_ms = START_MS + hours(random.uniform(0.0, 12.0));
-            actors.push(Actor { role, random, run: 0, state: State::Idle, at_ms, task: None, host });
+            actors.push(Actor { role, random, run: 0, state: State::Idle, at_ms, held: None, task: None, host });
         }
         let mut world = Random::new(seed, 1);
         let world_at_ms = START_MS + hours(world.exponential(20.0));
@@ -207,6 +221,7 @@ impl Sim {
                 self.schedule(i);
             }
             What::Done(outcome) => {
+                self.abandon(i);
                 self.ended(i, *outcome);
                 self.rest(i);
             }
@@ -220,12 +235,25 @@ impl Sim {
         self.oracle.promised(outcome, &self.objects, now_ms);
     }
 
+    /// Requests that a run no longer waits for may be done all the same.
+    fn abandon(&mut self, i: usize) {
+        let now_ms = self.now_ms();
+        let actor = &mut self.actors[i];
+        let State::Waiting { queue, .. } = &mut actor.state else { return };
+        for (op, _) in queue.drain(..) {
+            if matches!(op, Op::Put(..) | Op::Delete(_)) && actor.random.chance(0.5) {
+                self.late.push((now_ms + hours(actor.random.uniform(0.0, self.faults.window_h)), op));
+            }
+        }
+    }
+
     /// Until its next run.
     fn rest(&mut self, i: usize) {
         let actor = &mut self.actors[i];
         actor.state = State::Idle;
+        actor.held = None;
         actor.task = None;
-        actor.at_ms = self.clock.now_ms() + hours(actor.random.exponential(actor.role.pause_h()));
+        actor.at_ms = self.clock.now_ms() + hours(actor.random.exponential(self.history.cast.pause_h(actor.role)));
     }
 
     /// It is gone, in the middle of whatever it did.
@@ -256,34 +284,37 @@ impl Sim {
     /// When the first operation in the queue will be done.
     fn schedule(&mut self, i: usize) {
         let State::Waiting { queue, .. } = &self.actors[i].state else { return };
-        let key = match &queue[0].0 {
-            Op::Put(key, _) | Op::Delete(key) => key.as_str(),
-            _ => "",
-        };
-        let is_hot = key.starts_with("manifests/") || key.starts_with("trash/");
-        let what = format!("{:?}", queue[0].0);
+        let is_hot = is_hot(&queue[0].0);
         let actor = &mut self.actors[i];
         let mut pause_h = actor.random.exponential(0.004);
-        if actor.random.chance(if is_hot { self.faults.stall_hot } else { self.faults.stall }) {
-            let stall_h = match (self.faults.pointed, actor.random.below(3)) {
-                (true, _) => 24.0 * actor.random.choose(&[0.1, 0.2, 0.3, 0.45, 0.6, 0.9, 1.1, 2.0]),
-                (false, 0) => actor.random.uniform(0.0, 4.0),
-                (false, 1) => actor.random.uniform(2.0, 20.0),
-                (false, _) => actor.random.uniform(10.0, 60.0),
-            };
-            let is_paused = actor.random.chance(self.faults.paused);
-            if is_paused {
-                actor.host.paused_ms.fetch_add(hours(stall_h), Ordering::SeqCst);
-            }
-            let now_ms = self.clock.now_ms();
-            self.oracle.note(now_ms, || format!("{i} stalls {stall_h:.2} h, paused: {is_paused}, before {what}"));
-            pause_h += stall_h;
+        if is_hot && actor.random.chance(self.faults.stall_unfenced) {
+            pause_h += self.stall_h(i);
         }
         self.actors[i].at_ms = self.clock.now_ms() + hours(pause_h);
     }
 
+    /// For how long an actor stands still, and perhaps its clocks with it.
+    fn stall_h(&mut self, i: usize) -> f64 {
+        let actor = &mut self.actors[i];
+        let stall_h = match (self.faults.pointed, actor.random.below(3)) {
+            (true, _) => 24.0 * actor.random.choose(&[0.1, 0.2, 0.3, 0.45, 0.6, 0.9, 1.1, 2.0]),
+            (false, 0) => actor.random.uniform(0.0, 4.0),
+            (false, 1) => actor.random.uniform(2.0, 20.0),
+            (false, _) => actor.random.uniform(10.0, 60.0),
+        };
+        let is_paused = actor.random.chance(self.faults.paused);
+        if is_paused {
+            actor.host.paused_ms.fetch_add(hours(stall_h), Ordering::SeqCst);
+        }
+        self.oracle.note(self.clock.now_ms(), || format!("{i} stalls {stall_h:.2} h, paused: {is_paused}"));
+        stall_h
+    }
+
     fn serve(&mut self, i: usize) {
         let now_ms = self.now_ms();
+        if let Some((reply, answer)) = self.actors[i].held.take() {
+            return self.answer(i, reply, answer);
+        }
         if self.actors[i].random.chance(self.faults.crash / 2.0) {
             self.oracle.note(now_ms, || format!("{i} crashes before an operation"));
             return self.end(i);
@@ -333,13 +364,30 @@ impl Sim {
             self.oracle.note(now_ms, || format!("{i} crashes after an operation"));
             return self.end(i);
         }
+        // Time passes before the code goes on, and looks at its clocks.
+        let stall = if is_hot(&op) { self.faults.stall_hot } else { self.faults.stall };
+        if self.actors[i].random.chance(stall) {
+            let stall_h = self.stall_h(i);
+            self.actors[i].at_ms = now_ms + hours(stall_h);
+            self.actors[i].held = Some((reply, answer));
+            return;
+        }
         self.answer(i, reply, answer);
     }
 
     fn answer(&mut self, i: usize, reply: Reply, answer: Result<Answer, StoreError>) {
+        let is_failure = answer.is_err();
         // A run that waits for the first of two answers may have dropped the other.
         let _ = reply.send(answer);
+        if is_failure {
+            // It may end now, although other requests of it are under way.
+            std::thread::sleep(REACTION);
+            while let Ok(message) = self.receiver.try_recv() {
+                self.take(message);
+            }
+        }
         match &self.actors[i].state {
+            State::Idle => {}
             State::Waiting { queue, .. } if !queue.is_empty() => self.schedule(i),
             _ => self.actors[i].state = State::Running,
         }
@@ -356,11 +404,7 @@ impl Sim {
 
     fn change(&mut self, op: &Op, at_ms: i64) -> Answer {
         match op {
-            Op::Put(key, bytes) => {
-                let put = self.objects.put(key, bytes, at_ms);
-                self.oracle.put(key, at_ms);
-                Answer::Put(put)
-            }
+            Op::Put(key, bytes) => Answer::Put(self.objects.put(key, bytes, at_ms)),
             Op::Delete(key) => {
                 if self.objects.0.remove(key).is_some() {
                     self.oracle.deleted(key, &self.objects, at_ms);

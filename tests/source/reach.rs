@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-fn file(name: &str) -> PathBuf {
+pub(super) fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(name)
 }
 
@@ -21,7 +21,7 @@ fn certificates(name: &str) -> Vec<CertificateDer<'static>> {
 }
 
 /// A server with the certificate of 127.0.0.1, or with that of the name `vault.test`, which asks for ours.
-fn acceptor(named: bool) -> tokio_rustls::TlsAcceptor {
+pub(crate) fn acceptor(named: bool) -> tokio_rustls::TlsAcceptor {
     let folder = if named { "tls_names" } else { "tls" };
     let builder = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -21,7 +21,8 @@ async fn the_recording_store_counts_operations_and_bytes() {
     store.get("b", 10).await.expect_err("missing");
     store.list("").await.expect("list");
     store.now().await.expect("now");
-    let expected = Counts { put: 2, get: 2, list: 1, now: 1, put_bytes: 10, get_bytes: 10, ..Counts::default() };
+    let expected =
+        Counts { put: 2, get: 2, list: 1, list_pages: 1, now: 1, put_bytes: 10, get_bytes: 10, ..Counts::default() };
     assert_eq!(store.counts(), expected);
     assert_eq!(store.log()[3], (Operation::Get, "b".to_owned()));
     assert_eq!(RecordingStore::new(Arc::new(MemoryStore::new())).log(), []);

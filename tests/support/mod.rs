@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod agent_http;
 pub mod consul_server;
+pub mod consul_stand_in;
 pub mod fault_store;
 pub mod fuzz_targets;
 pub mod hooked_store;
@@ -14,4 +15,5 @@ pub mod service_server;
 pub mod small_disk;
 pub mod state;
 pub mod tools;
+pub mod vault_cluster;
 pub mod vault_server;

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use sha2::Digest as _;
 
 use super::service_server::{Fault, Handler, Reply, Request, Server};
+use super::vault_cluster::Cluster;
 
 pub const TOKEN: &str = "14985ffe-e1f2-54b8-5d1e-c3c14b14e413";
 pub const TOKEN_LOW: &str = "61bd2154-ae0d-c11d-1b35-64bdb75c8af6";
@@ -32,6 +33,8 @@ pub struct State {
     /// A refused restore answers with the wrong error.
     pub race: bool,
     pub restored: Option<Vec<u8>>,
+    /// Makes tokens that are good here, besides [`TOKEN`].
+    pub cluster: Option<Cluster>,
 }
 
 pub struct NomadServer {
@@ -56,6 +59,7 @@ impl NomadServer {
             unknown_times: 0,
             race: false,
             restored: None,
+            cluster: None,
         }))
     }
 
@@ -78,6 +82,10 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 impl State {
+    fn knows(&self, token: &str) -> bool {
+        token == TOKEN || self.cluster.as_ref().is_some_and(|cluster| cluster.knows(token))
+    }
+
     fn refused(&mut self, request: &Request) -> Option<Reply> {
         if self.unknown_times > 0 {
             self.unknown_times -= 1;
@@ -91,7 +99,7 @@ impl State {
         }
         // `Authorization: Bearer` is not understood.
         match request.header("x-nomad-token") {
-            TOKEN => None,
+            token if self.knows(token) => None,
             "" | TOKEN_LOW => Some(plain("403 Forbidden", "Permission denied")),
             token if token.len() == 36 => Some(plain("400 Bad Request", "ACL token not found")),
             _ => Some(plain(
@@ -137,7 +145,7 @@ impl Handler for Agent {
 
     fn answer(&self, request: &Request) -> Reply {
         let mut state = self.0.lock().unwrap();
-        let is_known = request.header("x-nomad-token") == TOKEN;
+        let is_known = state.knows(request.header("x-nomad-token"));
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "/v1/status/leader") if state.has_leader => {
                 Reply::text("200 OK", "application/json", "\"127.0.0.1:23647\"")

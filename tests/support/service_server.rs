@@ -205,10 +205,11 @@ impl Server {
                 let (handler, log, tls) = (Arc::clone(&handler), Arc::clone(&shared), tls.clone());
                 connections.spawn(async move {
                     match tls {
-                        None => serve(stream, &handler, &log).await,
+                        None => serve(stream, &handler, &log, false).await,
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                serve(stream, &handler, &log).await;
+                                let is_known = stream.get_ref().1.peer_certificates().is_some();
+                                serve(stream, &handler, &log, is_known).await;
                             }
                         }
                     }
@@ -227,7 +228,7 @@ impl Server {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (handler, log) = (Arc::clone(&handler), Arc::clone(&shared));
-                connections.spawn(async move { serve(stream, &handler, &log).await });
+                connections.spawn(async move { serve(stream, &handler, &log, false).await });
             }
         });
         Self { address: ([127, 0, 0, 1], 0).into(), log, _task: task }
@@ -248,13 +249,22 @@ impl Server {
     }
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, handler: &Arc<dyn Handler>, log: &Mutex<Vec<Request>>) {
+/// Whether the client showed a certificate, handlers learn as if from a header.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    handler: &Arc<dyn Handler>,
+    log: &Mutex<Vec<Request>>,
+    has_certificate: bool,
+) {
     let mut stream = BufReader::new(stream);
     loop {
         let Some(mut request) = read_head(&mut stream).await else {
             let _ = stream.write_all(&head("1.1", "400 Bad Request", &[("Connection", "close")])).await;
             return;
         };
+        if has_certificate {
+            request.headers.insert("client-certificate".into(), "shown".into());
+        }
         let early = handler.refuse(&request);
         if early.is_none() {
             read_body(&mut stream, &mut request).await;

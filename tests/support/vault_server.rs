@@ -1,9 +1,11 @@
-//! A stand-in for Vault 1.8, as in the transcripts: health, seal-status, leader, snapshot, restore.
+//! A stand-in for a node of Vault 1.8, as in the transcripts: health, seal-status, leader, snapshot, restore. What the
+//! nodes of a cluster share is in [`super::vault_cluster`].
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::service_server::{Fault, Handler, Reply, Request, Server};
+use super::vault_cluster::Cluster;
 
 pub const TOKEN: &str = "s.0pehVnYSDXhDo315xZBMdTLR";
 pub const TOKEN_LOW: &str = "s.bSbFF0jGEF6ptuR9nTNwaLRA";
@@ -35,6 +37,8 @@ pub struct State {
     pub redirect: Option<String>,
     pub restored: Option<Vec<u8>>,
     pub cluster_id: String,
+    /// Logins, tokens and secrets, where a test needs them.
+    pub cluster: Option<Cluster>,
     /// Until when health hangs.
     busy_until: Option<Instant>,
     /// What comes then.
@@ -60,6 +64,7 @@ pub fn state(role: Role, snapshot: &[u8]) -> Arc<Mutex<State>> {
         redirect: None,
         restored: None,
         cluster_id: CLUSTER_ID.into(),
+        cluster: None,
         busy_until: None,
         next_role: None,
     }))
@@ -73,6 +78,13 @@ impl VaultServer {
     pub async fn start(role: Role, snapshot: &[u8]) -> Self {
         let state = state(role, snapshot);
         Self { server: Server::start(handler(&state)).await, state }
+    }
+
+    /// A node of a cluster.
+    pub async fn start_in(cluster: &Cluster, role: Role, snapshot: &[u8]) -> Self {
+        let server = Self::start(role, snapshot).await;
+        server.set(|state| state.cluster = Some(cluster.clone()));
+        server
     }
 
     pub fn set(&self, change: impl FnOnce(&mut State)) {
@@ -152,11 +164,26 @@ impl State {
             }
             _ => {}
         }
+        if let Some(cluster) = &self.cluster {
+            return cluster.refuse(request);
+        }
         match request.header("x-vault-token") {
             TOKEN => None,
             "" => Some(json("400 Bad Request", r#"{"errors":["missing client token"]}"#)),
             TOKEN_LOW => Some(json("403 Forbidden", r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#)),
             _ => Some(json("403 Forbidden", r#"{"errors":["permission denied"]}"#)),
+        }
+    }
+
+    /// What concerns the whole cluster: standby nodes hand it on, or send us on.
+    fn of_cluster(&self, cluster: &Cluster, request: &Request) -> Reply {
+        match &self.role {
+            Role::Sealed | Role::Uninitialised => sealed(),
+            Role::Standby(leader) if !cluster.lock().forwards => {
+                let location = format!("{leader}{}", request.path);
+                Reply::with("307 Temporary Redirect", &[("Location", &location)], b"")
+            }
+            _ => cluster.answer(request),
         }
     }
 
@@ -218,13 +245,14 @@ impl Handler for Node {
             },
             ("GET", "/v1/sys/leader") => state.leader(),
             ("GET", "/v1/sys/seal-status") => state.seal_status(),
+            ("GET", PATH) => state.snapshot(request),
+            ("POST" | "PUT", PATH) => state.restore(&request.body, false),
+            ("POST" | "PUT", "/v1/sys/storage/raft/snapshot-force") => state.restore(&request.body, true),
+            _ if state.cluster.is_some() => state.of_cluster(&state.cluster.clone().unwrap(), request),
             ("POST", "/v1/sys/capabilities-self") => json(
                 "200 OK",
                 r#"{"sys/storage/raft/snapshot":["read","update"],"sys/storage/raft/snapshot-force":["deny"],"data":{}}"#,
             ),
-            ("GET", PATH) => state.snapshot(request),
-            ("POST" | "PUT", PATH) => state.restore(&request.body, false),
-            ("POST" | "PUT", "/v1/sys/storage/raft/snapshot-force") => state.restore(&request.body, true),
             _ => json("404 Not Found", r#"{"errors":["1 error occurred:\n\t* unsupported path\n\n"]}"#),
         }
     }

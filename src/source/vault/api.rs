@@ -11,6 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::super::address::Address;
@@ -40,6 +41,8 @@ pub(super) struct Api {
     endpoints: Mutex<HashMap<Address, Endpoint>>,
     /// The address that answered last is asked first.
     last_good: Mutex<Option<Address>>,
+    /// Whether the session was closed: nothing is tried again then.
+    closed: watch::Receiver<bool>,
 }
 
 /// What a request carries.
@@ -89,6 +92,8 @@ pub(super) struct Call {
     pub(super) is_repeatable: bool,
     /// Whether status 404 is an answer too.
     pub(super) takes_404: bool,
+    /// Whether it is sent, and sent again, after the session was closed.
+    pub(super) is_for_closing: bool,
     /// How long one answer may take; none: as the settings say.
     pub(super) limit: Option<Duration>,
     lost: Arc<AtomicBool>,
@@ -115,6 +120,7 @@ impl Call {
             in_namespace: true,
             is_repeatable: true,
             takes_404: false,
+            is_for_closing: false,
             limit: None,
             lost: Arc::default(),
         }
@@ -187,6 +193,7 @@ impl Api {
         settings: VaultSettings,
         catalog: Option<Arc<Consul>>,
         retry_delay: Duration,
+        closed: watch::Receiver<bool>,
         warn: &mut dyn FnMut(String),
     ) -> Result<Self, SourceError> {
         let http = Http::new(ServiceKind::Vault, settings.reach.clone(), warn)?;
@@ -197,7 +204,7 @@ impl Api {
             reason: "it holds characters that no header can carry".into(),
         })?;
         let (endpoints, last_good) = Default::default();
-        Ok(Self { http, settings, namespace, catalog, retry_delay, endpoints, last_good })
+        Ok(Self { http, settings, namespace, catalog, retry_delay, endpoints, last_good, closed })
     }
 
     /// Whether there is a namespace other than the root.
@@ -214,14 +221,18 @@ impl Api {
                 Err(error) => error,
             };
             let is_final = !error.is_transient() || (call.is_lost() && !call.is_repeatable);
-            if retries == 0 || is_final {
+            if retries == 0 || is_final || (!call.is_for_closing && *self.closed.borrow()) {
                 tracing::debug!(path = %call.path, %error, "Vault did not do it");
                 return Err(error);
             }
             retries -= 1;
             let delay = self.pause();
             tracing::debug!(path = %call.path, %error, ?delay, "asking Vault again");
-            tokio::time::sleep(delay).await;
+            let mut closed = self.closed.clone();
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                _ = closed.wait_for(|closed| *closed), if !call.is_for_closing => return Err(error),
+            }
         }
     }
 
@@ -316,7 +327,8 @@ impl Api {
 }
 
 async fn reply(mut answer: Answer, call: &Call) -> Result<Reply, SourceError> {
-    if !answer.is_success() && !(answer.status == 404 && call.takes_404) {
+    let is_answer = answer.is_success() || (answer.status == 404 && call.takes_404);
+    if !is_answer {
         return Err(told(answer.refused().await));
     }
     let body = Zeroizing::new(answer.start_of_body(REPLY_LEN_BYTES_MAX).await);

@@ -95,7 +95,7 @@ async fn revoke_leases(
     let asked = leases.into_iter().map(|lease| async move {
         let payload = Payload::plain(&json!({ "lease_id": lease.id, "sync": true }));
         let mut call = Call::put(Operation::Lease, "/v1/sys/leases/revoke", payload).with(token.cloned());
-        call.limit = Some(limit);
+        (call.limit, call.is_for_closing) = (Some(limit), true);
         let revoked = ask(inner, &call, deadline).await;
         tracing::debug!(path = %lease.path, done = matches!(revoked, Revoked::Done), "revoking a lease of Vault");
         (lease, revoked)
@@ -108,7 +108,7 @@ async fn revoke_leases(
 fn revoke_self(token: &Secret, limit: Duration) -> Call {
     let payload = Payload::plain(&json!({}));
     let mut call = Call::post(Operation::Lease, "/v1/auth/token/revoke-self", payload).with(Some(token.clone()));
-    call.limit = Some(limit);
+    (call.limit, call.is_for_closing) = (Some(limit), true);
     call
 }
 

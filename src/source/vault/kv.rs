@@ -195,7 +195,7 @@ impl Inner {
             _ => return Err(SessionError::NotKv { mount, kind: r#type }.into()),
         };
         let mount = format!("{}/", path::checked(&mount)?);
-        if !path.starts_with(&mount) {
+        if !format!("{path}/").starts_with(&mount) {
             return Err(reply.nonsense("it names a mount that the path is not in"));
         }
         lock(&self.mounts).insert(mount.clone(), kind.clone());
@@ -232,9 +232,9 @@ mod tests {
 
     #[test]
     fn fields_are_texts_or_what_can_be_written_as_one() {
-        let json = r#"{"a":"x","b":3,"c":true,"d":null,"e":{"f":[1]},"g":[1,"2"],"h":-1,"i":1.5}"#;
+        let json = r#"{"a":"hidden","b":3,"c":true,"d":null,"e":{"f":[1]},"g":[1,"2"],"h":-1,"i":1.5}"#;
         let secrets = Secrets { path: "p".into(), fields: serde_json::from_str(json).expect("fields") };
-        for (field, text) in [("a", "x"), ("b", "3"), ("c", "true"), ("h", "-1"), ("i", "1.5")] {
+        for (field, text) in [("a", "hidden"), ("b", "3"), ("c", "true"), ("h", "-1"), ("i", "1.5")] {
             assert_eq!(secrets.get(field).expect(field).expose(), text);
         }
         for field in ["d", "e", "g"] {
@@ -242,6 +242,6 @@ mod tests {
         }
         let error = secrets.get("z").expect_err("missing").to_string();
         assert_eq!(error, "the secret p has no field z; it has a, b, c, d, e, g, h, i");
-        assert!(!format!("{secrets:?}").contains('x'));
+        assert!(!format!("{secrets:?}").contains("hidden"));
     }
 }

@@ -82,6 +82,16 @@ impl Vault {
         Ok((candidates, errors))
     }
 
+    /// The active node's address.
+    ///
+    /// # Errors
+    /// There is none, or none that can be reached.
+    pub async fn find_leader(&self) -> Result<Address, SourceError> {
+        let (candidates, errors) = self.candidates().await?;
+        let first = candidates.into_iter().next().map(|candidate| candidate.address);
+        first.ok_or_else(|| SourceError::join(ServiceKind::Vault, errors))
+    }
+
     fn leader(&self, via: &Address, leader: &str) -> Result<Address, SourceError> {
         let service = ServiceKind::Vault;
         // Vault itself takes https for an api_addr without a scheme.

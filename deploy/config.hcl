@@ -1,0 +1,126 @@
+# All that a configuration file can say. Every block and key is optional; what is commented out shows the default, or a
+# form that excludes what stands before it. Environment variables beat this file where there is one block of a kind:
+# `hah-vault config` shows what holds and where it comes from, `hah-vault check` tests it.
+# Looked for at --config, HAH_VAULT_CONFIG, ~/.config/hah-vault/config.hcl, /etc/hah-vault/config.hcl.
+
+repository {
+  # As --repo: a path, s3://BUCKET/PREFIX, r2://ACCOUNT/BUCKET/PREFIX.
+  url = "r2://0123456789abcdef0123456789abcdef/backups/home"
+
+  # Secrets are references. A secret that is written out works too, and is warned of.
+  #   env("NAME")                       a variable
+  #   file("/path")                     a file, read at each use; blanks at its ends do not count
+  #   kv("mount/path", "field")         a field in Vault's KV, version 1 or 2
+  #   creds("engine/creds/role")        a token that Vault's Consul or Nomad engine makes
+  #   aws("engine/creds/role")          S3 keys that Vault's AWS engine makes
+  writer_key = kv("secret/hah-vault", "writer_key")
+
+  # Which vault block kv(), creds() and aws() ask; needed where there are several.
+  secrets_from = "home"
+
+  # Instead of naming each: the fields writer_key, access_key_id, secret_access_key and session_token, or the last three
+  # with r2_ before them, of one secret, where nothing else gives them.
+  # kv = "secret/hah-vault"
+
+  # On machines that restore.
+  # identities = ["/etc/hah-vault/identity.txt"]
+  # key_files  = ["/etc/hah-vault/repository-key.age"]
+
+  s3 {
+    access_key_id     = kv("secret/hah-vault", "r2_access_key_id")
+    secret_access_key = kv("secret/hah-vault", "r2_secret_access_key")
+    # session_token   = kv("secret/hah-vault", "r2_session_token")
+    # credentials     = aws("aws/sts/backup")   # in the place of the three
+    # profile         = "backup"                # of the AWS files
+    # endpoint        = "https://s3.example.com"
+    # region          = "eu-west-1"
+    # addressing      = "path"                  # or "virtual"
+    # ca_bundle       = "/etc/ssl/s3.pem"
+  }
+}
+
+# The label may be left out where there is one block of the kind. The source is called vault-home, without a label vault.
+vault "home" {
+  # source  = "vault-home"
+  # backup  = false          # no snapshots: only secrets come from it
+
+  # One, a list, or Consul's catalog: "consul://service/vault?tag=active".
+  address = ["https://vault-1.example.com:8200", "https://vault-2.example.com:8200"]
+  # catalog = "home"         # which consul block has the catalog
+
+  # Of the login and of secrets; snapshots are always of the root namespace.
+  # namespace = "team"
+
+  # One way to log in.
+  auth "approle" {
+    mount     = "approle"
+    role_id   = "5b3d4a0c-0000-0000-0000-000000000000"
+    secret_id = file("/etc/hah-vault/secret-id")
+    # wrapped   = true       # secret_id is a response-wrapping token
+    # role_name = "backup"   # which role that token must be of
+  }
+  # auth "jwt" {                # also "kubernetes", whose jwt has a default
+  #   mount = "jwt-nomad"
+  #   role  = "backup"
+  #   jwt   = file("/secrets/nomad_vault.jwt")
+  # }
+  # auth "kubernetes" { role = "backup" }
+  # auth "cert"       { name = "backup" }
+  # auth "userpass" {           # and auth "ldap"
+  #   username = "backup"
+  #   password = file("/etc/hah-vault/password")
+  # }
+  # token = file("/run/vault-token")
+
+  # Where a standby names a leader that cannot be reached under that address.
+  leader_addresses = { "http://10.0.0.1:8200" = "https://vault-1.example.com:8200" }
+  # follow_redirect = false
+
+  tls {
+    ca_file = "/etc/ssl/vault-ca.pem"
+    # ca_folder          = "/etc/ssl/vault"
+    # ca_pem             = "-----BEGIN CERTIFICATE-----…"
+    # client_certificate = "/etc/hah-vault/client.pem"
+    # client_key         = "/etc/hah-vault/client.key"
+    # server_name        = "vault.service.consul"
+    # skip_verify        = true   # whoever stands between sees the token and the snapshot
+  }
+
+  # headers    = { "CF-Access-Client-Secret" = env("CF_ACCESS_CLIENT_SECRET") }
+  # proxy      = env("VAULT_PROXY")
+  # basic_auth = file("/etc/hah-vault/user-and-password")   # user:password
+  # connect_timeout    = "10s"
+  # answer_timeout     = "60s"
+  # first_byte_timeout = "15m"
+  # idle_timeout       = "60s"
+
+  # For every source:
+  shrink_warn_below_percent = 50   # a snapshot that is much smaller than the one before; 0: never
+  # compression = "off"            # closes guessing of secrets by watching sizes
+  # horizon     = "90d"            # store again what is older
+}
+
+consul {
+  address = "https://consul.example.com:8501"
+  token   = creds("consul/creds/backup")
+  # secrets_from  = "home"
+  # catalog_token = "anonymous"    # for the catalog, where the token comes from a Vault that is found in it
+  # datacenter    = "dc1"
+  # stale         = true           # from any server, also one that is behind
+  # namespace     = "default"
+  # partition     = "default"
+}
+
+nomad {
+  address = "https://nomad.example.com:4646"
+  token   = creds("nomad/creds/backup")
+  # region   = "global"
+  # stale    = true
+  # keystore = "/opt/nomad/server/keystore"   # Nomad 1.4 to 1.8
+}
+
+# Any file; its source is called as the label says.
+file "notes" {
+  path = "/var/lib/notes.db"
+  raw  = true                      # no Raft snapshot
+}
