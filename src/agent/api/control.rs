@@ -89,7 +89,7 @@ fn check_fields(request: &RunRequest) -> Result<(), Problem> {
 
 fn check_source(api: &Api, request: &RunRequest) -> Result<(), Problem> {
     let Some(source) = &request.source else { return Ok(()) };
-    let known = api.agent.settings().sources.iter().any(|known| known.name == *source);
+    let known = api.0.agent.settings().sources.iter().any(|known| known.name == *source);
     // Other runs may be about sources that are not configured any more.
     if known || request.kind != Kind::Backup {
         return Ok(());
@@ -108,11 +108,11 @@ fn plan(api: &Api, id: &str) -> Result<Arc<Entry>, Problem> {
         return Err(Problem::conflict(format!("the dry run {id} did not end well")));
     }
     let ended = run.ended.map_or(0, |ended| ended.0);
-    if api.agent.clock.unix_ms() - ended > PLAN_AGE_MAX_MS {
+    if api.0.agent.clock.unix_ms() - ended > PLAN_AGE_MAX_MS {
         return Err(Problem::conflict(format!("the plan {id} is older than an hour")).hint("make a new one"));
     }
     let used = |entry: &Arc<Entry>| entry.run().plan.as_deref() == Some(id);
-    if api.agent.registry.all().iter().any(used) {
+    if api.0.agent.registry.all().iter().any(used) {
         return Err(Problem::conflict(format!("the plan {id} was followed already")).hint("make a new one"));
     }
     Ok(entry)
@@ -120,7 +120,7 @@ fn plan(api: &Api, id: &str) -> Result<Arc<Entry>, Problem> {
 
 /// Queues a run, if this replica may do it.
 fn queue(api: &Api, task: Task, plan: Option<String>) -> Result<impl IntoResponse + use<>, Problem> {
-    let agent = &api.agent;
+    let agent = &api.0.agent;
     if agent.is_stopping() {
         return Err(Problem::unavailable("the agent is stopping", None));
     }
@@ -178,11 +178,11 @@ pub(super) async fn restore(
     if request.manifest.is_empty() || request.manifest.len() > 256 {
         return Err(Problem::invalid("manifest must be a name"));
     }
-    if !api.agent.settings().can_restore {
+    if !api.0.agent.settings().can_restore {
         let hint = "set restore_folder in the agent's configuration";
         return Err(Problem::forbidden("no folder for restores is configured", hint));
     }
-    let names = api.agent.worker().names(api.agent.clock.unix_ms()).await.map_err(unavailable)?.0;
+    let names = api.0.agent.worker().names(api.0.agent.clock.unix_ms()).await.map_err(unavailable)?.0;
     let manifest = choose(&request.manifest, &names).map_err(|error| Problem::not_found(error.to_string()))?;
     let source = Some(manifest.source.clone());
     let task = Task { manifest: Some(manifest), file: Some(request.file), ..Task::new(RunKind::Restore, source) };
@@ -195,7 +195,7 @@ pub(super) async fn cancel(
 ) -> Result<(StatusCode, axum::Json<Run>), Problem> {
     let entry = find_run(&api, &id)?;
     if !entry.state().is_over() {
-        api.agent.cancel(&entry);
+        api.0.agent.cancel(&entry);
     }
     Ok((StatusCode::ACCEPTED, axum::Json(entry.run())))
 }
@@ -216,10 +216,10 @@ pub(super) async fn resume(api: State<Api>, request: Json<ScheduleRequest>) -> R
 }
 
 fn set_paused(api: &Api, request: &ScheduleRequest, pause: bool) -> Result<axum::Json<Value>, Problem> {
-    if !api.agent.pause(request.source.as_ref(), pause) {
+    if !api.0.agent.pause(request.source.as_ref(), pause) {
         return Err(Problem::not_found("there is no schedule of this source"));
     }
-    let (paused, sources) = api.agent.paused();
+    let (paused, sources) = api.0.agent.paused();
     Ok(axum::Json(json!({"paused": paused, "sources": sources})))
 }
 
@@ -240,7 +240,7 @@ pub(super) async fn hold(
     if reason.chars().count() > REASON_LEN_CHARS_MAX || reason.chars().any(char::is_control) {
         return Err(Problem::invalid("reason must have at most 200 characters, and no line breaks"));
     }
-    let held = api.agent.worker().hold(&name, Some(&reason)).await.map_err(unavailable)?;
+    let held = api.0.agent.worker().hold(&name, Some(&reason)).await.map_err(unavailable)?;
     held.then(|| axum::Json(json!({"manifest": name.to_string(), "reason": reason})))
         .ok_or_else(|| Problem::not_found(format!("there is no manifest {name}")))
 }
@@ -250,6 +250,6 @@ pub(super) async fn release(
     Path((source, name)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let name = manifest_name(&source, &name)?;
-    let known = api.agent.worker().hold(&name, None).await.map_err(unavailable)?;
+    let known = api.0.agent.worker().hold(&name, None).await.map_err(unavailable)?;
     if known { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found(format!("there is no manifest {name}"))) }
 }

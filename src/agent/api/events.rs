@@ -22,7 +22,7 @@ pub(super) async fn follow(
     Path(id): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let entry = look::find_run(&api, &id)?;
-    let permit = Arc::clone(&api.streams).try_acquire_owned();
+    let permit = Arc::clone(&api.0.streams).try_acquire_owned();
     let permit = permit.map_err(|_| Problem::unavailable("too many streams are open", None))?;
     let ends = tokio::time::Instant::now() + LONGEST;
     let mut changes = entry.changes();

@@ -184,12 +184,12 @@ fn admit(api: &Api, peer: Peer, method: &Method, uri: &Uri, headers: &HeaderMap)
         if !host.is_some_and(|host| access.knows_host(host)) || !authority.is_some_and(|a| access.knows_host(a)) {
             return Err(Problem::misdirected());
         }
-        take(&api.rates.requests, REQUESTS, ip, 1.0)?;
+        take(&api.0.rates.requests, REQUESTS, ip, 1.0)?;
     }
     if is_public(uri.path(), &access) {
         return Ok(Control(false));
     }
-    let control = access.admit(&api.rates, peer, headers)?;
+    let control = access.admit(&api.0.rates, peer, headers)?;
     if method != Method::GET && method != Method::HEAD {
         if is_cross_site(headers) {
             return Err(Problem::forbidden("the request comes from another site's page", "use the agent's own page"));

@@ -39,7 +39,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> impl IntoResponse {
 }
 
 fn why_not_ready(api: &Api) -> Option<&'static str> {
-    match (api.agent.is_stopping(), api.agent.trouble()) {
+    match (api.0.agent.is_stopping(), api.0.agent.trouble()) {
         (true, _) => Some("stopping"),
         (false, Some(_)) => Some("the repository cannot be opened"),
         (false, None) => None,
@@ -48,21 +48,21 @@ fn why_not_ready(api: &Api) -> Option<&'static str> {
 
 pub(super) async fn metrics(State(api): State<Api>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], api.agent.telemetry.render())
+    ([(header::CONTENT_TYPE, kind)], api.0.agent.telemetry.render())
 }
 
 fn lock(api: &Api) -> Value {
-    let instance = &api.agent.settings().instance;
-    let (held, holder, since, error) = match api.agent.leadership() {
+    let instance = &api.0.agent.settings().instance;
+    let (held, holder, since, error) = match api.0.agent.leadership() {
         Leadership::Standby { holder, error } => (false, holder, None, error),
         Leadership::Held { since } => (true, Some(instance.clone()), Some(since), None),
         Leadership::Unguarded { since, error } => (false, None, Some(since), Some(error)),
     };
-    json!({"kind": api.agent.lock_kind, "held": held, "holder": holder, "since": since, "error": error})
+    json!({"kind": api.0.agent.lock_kind, "held": held, "holder": holder, "since": since, "error": error})
 }
 
 pub(super) async fn status(State(api): State<Api>, Extension(control): Extension<Control>) -> Json<Value> {
-    let agent = &api.agent;
+    let agent = &api.0.agent;
     let settings = agent.settings();
     let open = agent.registry.open();
     let running: Vec<String> =
@@ -90,20 +90,20 @@ pub(super) async fn status(State(api): State<Api>, Extension(control): Extension
 }
 
 async fn names(api: &Api) -> Result<Vec<ManifestName>, Problem> {
-    let names = api.agent.worker().names(api.agent.clock.unix_ms()).await;
+    let names = api.0.agent.worker().names(api.0.agent.clock.unix_ms()).await;
     names.map(|(names, _)| names).map_err(unavailable)
 }
 
 /// Short forms, from memory where they are known; holds are always looked up.
 async fn summaries(api: &Api, names: Vec<ManifestName>) -> Result<Vec<Summary>, Problem> {
     let unknown: Vec<ManifestName> = {
-        let known = api.summaries.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = api.0.summaries.lock().unwrap_or_else(PoisonError::into_inner);
         names.iter().filter(|name| !known.contains_key(&name.to_string())).cloned().collect()
     };
-    let worker = api.agent.worker();
+    let worker = api.0.agent.worker();
     let opened = if unknown.is_empty() { Vec::new() } else { worker.summaries(&unknown).await.map_err(unavailable)? };
     let holds = worker.holds().await.map_err(unavailable)?;
-    let mut known = api.summaries.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = api.0.summaries.lock().unwrap_or_else(PoisonError::into_inner);
     if known.len() + opened.len() > SUMMARIES_MAX {
         known.clear();
     }
@@ -121,7 +121,7 @@ async fn summaries(api: &Api, names: Vec<ManifestName>) -> Result<Vec<Summary>, 
 }
 
 pub(super) async fn sources(State(api): State<Api>) -> Result<Json<Value>, Problem> {
-    let agent = &api.agent;
+    let agent = &api.0.agent;
     let (names, jobs, settings) = (names(&api).await?, agent.jobs(), agent.settings());
     let mut all: Vec<(SourceName, String)> =
         settings.sources.iter().map(|source| (source.name.clone(), source.kind.clone())).collect();
@@ -221,7 +221,7 @@ pub(super) async fn manifest(
     Path((source, name)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
     let name = manifest_name(&source, &name)?;
-    let details = api.agent.worker().details(&name).await.map_err(unavailable)?;
+    let details = api.0.agent.worker().details(&name).await.map_err(unavailable)?;
     details.map(Json).ok_or_else(|| Problem::not_found(format!("there is no manifest {name}")))
 }
 
@@ -242,14 +242,14 @@ pub(super) async fn runs(State(api): State<Api>, Asked(query): Asked<RunsQuery>)
             && query.state.is_none_or(|state| run.state == state)
             && query.source.as_ref().is_none_or(|source| run.source.as_ref() == Some(source))
     };
-    let runs = api.agent.registry.all().into_iter().map(|entry| entry.run());
+    let runs = api.0.agent.registry.all().into_iter().map(|entry| entry.run());
     let runs: Vec<Run> = runs.filter(wanted).take(limit).collect();
     Ok(Json(json!({ "runs": runs })))
 }
 
 pub(super) fn find_run(api: &Api, id: &str) -> Result<Arc<Entry>, Problem> {
     let known = id.len() <= 64;
-    known.then(|| api.agent.registry.find(id)).flatten().ok_or_else(|| Problem::not_found("there is no such run"))
+    known.then(|| api.0.agent.registry.find(id)).flatten().ok_or_else(|| Problem::not_found("there is no such run"))
 }
 
 pub(super) async fn run(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Run>, Problem> {

@@ -50,14 +50,6 @@ struct Shared {
     streams: Arc<tokio::sync::Semaphore>,
 }
 
-impl std::ops::Deref for Api {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
-
 impl Api {
     /// The API of an agent.
     pub fn new(agent: Arc<Agent>, access: Access) -> Self {
@@ -72,11 +64,11 @@ impl Api {
 
     /// Other rules of access, from the next request on.
     pub fn set_access(&self, access: Access) {
-        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+        *self.0.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
     }
 
     fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.access.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Every route. Requests must carry a [`Peer`] as extension.
