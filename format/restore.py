@@ -13,6 +13,7 @@ the bytes of anything else. FILE appears under its name only when everything has
 Exit codes: 0 done, 1 failed, 2 usage, 10 no repository, 12 no identity fits, 13 repository too new, 130 interrupted.
 """
 import argparse
+import base64
 import array
 import functools
 import gzip
@@ -27,6 +28,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -37,6 +39,8 @@ PACK_PLAINTEXT_MAX, PACK_OBJECT_MAX, MANIFEST_MAX = 8 * MIB, 10 * MIB, 32 * MIB
 AGE_OVERHEAD_MAX, KEY_OBJECT_MAX = 64 << 10, 64 << 10
 PACKS_MAX, EXTENTS_MAX, REGIONS_MAX, LABELS_MAX, RECORD_TAGS_MAX = 1 << 16, 1 << 20, 1 << 12, 64, 256
 TEXT_MAX, LABEL_VALUE_MAX, STREAM_MAX, UNIX_S_MAX = 255, 4096, 1 << 46, 253_402_300_799
+KEYSTORE_MAX = 4 * MIB
+CLOCK_TOLERANCE = 360  # seconds (§2.3)
 CACHED_PACKS = 32  # plaintexts held in memory, at most 256 MiB
 
 
@@ -832,6 +836,17 @@ def checked_identity(text, what, pins):
 
 # ---- §9: reading.
 
+def open_pack(data, name, plaintext_len, identity_text, what):
+    """The plaintext of a pack object (§8.1)."""
+    need(blake3(data).hex() == name, "tag", f"{what} is damaged or another one: its BLAKE3 is not its name")
+    # The bytes that were hashed, not the file once more: it could have changed.
+    with tempfile.NamedTemporaryFile() as copy:
+        copy.write(data)
+        copy.flush()
+        framed = age_open(copy.name, identity_text, what, PACK_OBJECT_MAX)
+    return unzstd(unpad(framed, plaintext_len), plaintext_len, what)
+
+
 class Packs:
     """Opens packs, each checked against the manifest, and keeps the last few."""
 
@@ -850,17 +865,20 @@ class Packs:
         what, path = f"pack {name}", self.repository / "packs" / name
         data = read_object(path, PACK_OBJECT_MAX, what)
         need(len(data) == object_len, "inconsistent", f"{what} has {len(data)} bytes instead of {object_len}")
-        need(blake3(data).hex() == name, "tag", f"{what} is damaged or another one: its BLAKE3 is not its name")
-        # The bytes that were hashed, not the file once more: it could have changed.
-        with tempfile.NamedTemporaryFile() as copy:
-            copy.write(data)
-            copy.flush()
-            framed = age_open(copy.name, self.identity_text, what, PACK_OBJECT_MAX)
-        return unzstd(unpad(framed, plaintext_len), plaintext_len, what)
+        return open_pack(data, name, plaintext_len, self.identity_text, what)
 
     def bytes_of(self, extents):
         for number, offset, length in extents:
             yield self.plaintext(number)[offset : offset + length]
+
+
+def is_from_the_future(path):
+    """Whether a manifest claims a later time than it was put at, and than it is now (§2.3)."""
+    try:
+        claimed = parse_time(path.name.split("-")[0])
+    except FormatError:
+        return True  # a 13th month never comes
+    return claimed > max(path.stat().st_mtime, time.time()) + CLOCK_TOLERANCE
 
 
 def find_manifest(repository, text):
@@ -870,15 +888,42 @@ def find_manifest(repository, text):
         folder = repository / "manifests" / source
         # Of one second, the one that was put last (§2.3).
         order = lambda path: (path.name.split("-")[0], path.stat().st_mtime_ns, path.name)
-        stems = [path.name for path in sorted(folder.iterdir(), key=order)] if folder.is_dir() else []
-        names = [f"{source}/{stem}" for stem in stems if re.match(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z", stem)]
-        if not names:
+        paths = sorted(folder.iterdir(), key=order) if folder.is_dir() else []
+        paths = [path for path in paths if re.match(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z", path.name)]
+        if not paths:
             raise Failure(f"there is no manifest of {source}")
-        text = names[-1]
+        present = [path for path in paths if not is_from_the_future(path)]
+        if len(present) < len(paths):
+            print(f"warning: {len(paths) - len(present)} manifests of {source} claim a time that has not come yet",
+                  file=sys.stderr)
+        text = f"{source}/{(present or paths)[-1].name}"
     source, _, _ = parse_manifest_name(text)
     path = repository / "manifests" / text
     in_trash = sorted((repository / "trash" / source).glob(f"{text.split('/')[1]}.*"))
     return source, text, path if path.exists() or not in_trash else in_trash[-1]
+
+
+def keystore_tar(manifest, identity_text):
+    """The tar of Nomad's key files, sealed like a pack in labels of the manifest (§15.1)."""
+    labels = dict(manifest["labels"])
+    if "keystore" not in labels:
+        raise Failure(f"manifest {manifest['name']} has no keystore with it")
+    name, _, length = labels["keystore"].partition(" ")
+    parts = [value for key, value in sorted(labels.items()) if re.match(r"keystore-[0-9]{2}\Z", key)]
+    try:
+        plaintext_len, data = int(length), b"".join(base64.b64decode(part, validate=True) for part in parts)
+    except ValueError:
+        raise FormatError("inconsistent", "the labels of the keystore cannot be read") from None
+    need(0 < plaintext_len <= KEYSTORE_MAX, "limit", "the keystore is too long")
+    return open_pack(data, name, plaintext_len, identity_text, "the keystore")
+
+
+def write_keystore(target, tar):
+    if os.path.exists(target):
+        raise Failure(f"{target} is there already", "choose another file with --keystore")
+    with open(target, "xb") as file:
+        file.write(tar)
+        os.fsync(file.fileno())
 
 
 def restore(options):
@@ -892,6 +937,8 @@ def restore(options):
     envelope = age_open(path, identity_text, what, MANIFEST_MAX)
     manifest = parse_manifest(envelope, manifest_tag_key(identity, source), name)
     packs = Packs(repository, identity_text, manifest["packs"])
+    if options.keystore:
+        write_keystore(options.keystore, keystore_tar(manifest, identity_text))
 
     target, folder = output_of(options, manifest)
     temporary = []
@@ -1115,6 +1162,7 @@ def main():
     parser.add_argument("--key", type=Path, help="a copy of R that is kept outside the repository")
     parser.add_argument("--repository", metavar="ID", help="repository id, where the identity file does not name it")
     parser.add_argument("-o", "--output", help="file to write; - is standard output")
+    parser.add_argument("--keystore", metavar="FILE", help="also write Nomad's key files, as a tar, where there are any")
     parser.add_argument("--gzip", action="store_true", help="wrap the tar of a Raft snapshot as the servers want it")
     parser.add_argument("--self-test", action="store_true", help="run the vectors in vectors/v1 beside this file")
     options = parser.parse_args()

@@ -3,9 +3,12 @@
 mod check;
 mod config;
 mod happy;
+mod into_server;
 mod json;
 mod keys;
+mod keystore;
 mod refusals;
+mod retention;
 mod sandbox;
 mod services;
 mod sessions;

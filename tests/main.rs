@@ -5,6 +5,7 @@ mod cli;
 mod corpus;
 mod damage;
 mod faults;
+mod gc;
 mod generated;
 mod join;
 mod layers;

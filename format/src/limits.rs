@@ -34,6 +34,8 @@ pub const MANIFEST_RECORD_TAGS_MAX: usize = 256;
 pub const TEXT_LEN_BYTES_MAX: usize = 255;
 /// Longest value of a label, bytes.
 pub const LABEL_VALUE_LEN_BYTES_MAX: usize = 4096;
+/// Longest reason of a hold, bytes.
+pub const HOLD_REASON_LEN_BYTES_MAX: usize = 1024;
 /// Longest source name and key label, bytes.
 pub const NAME_LEN_BYTES_MAX: usize = 63;
 /// Longest stream, 2^46 bytes (64 TiB): keeps every sum far from overflow.

@@ -41,6 +41,7 @@ fn the_table_of_limits_agrees_with_the_code() {
         MANIFEST_RECORD_TAGS_MAX,
         TEXT_LEN_BYTES_MAX,
         LABEL_VALUE_LEN_BYTES_MAX,
+        HOLD_REASON_LEN_BYTES_MAX,
         NAME_LEN_BYTES_MAX,
         STREAM_LEN_BYTES_MAX,
     ];

@@ -5,6 +5,7 @@
 //! ```
 //! Every run of every source stands for itself: one that fails leaves nothing but packs that no manifest names.
 
+use super::keystore;
 use super::parent::{Before, Reusable, chain, millis};
 use super::repository::{Repository, unix_time};
 use super::reuse::{HORIZON_DEFAULT, Policy, length_agrees};
@@ -96,6 +97,12 @@ pub struct BackupOptions {
     pub rules: Rules,
     /// What holds for some sources instead of all of the above.
     pub sources: BTreeMap<SourceName, BackupOptions>,
+    /// Whether a server's snapshot is compared with its parent at all.
+    pub compare: bool,
+    /// Keystore folders of Nomad 1.4 to 1.8, to be stored with the snapshots of these sources.
+    pub keystores: BTreeMap<SourceName, PathBuf>,
+    /// Labels that every manifest of the run gets.
+    pub labels: Vec<ManifestLabel>,
 }
 
 /// Waits before a snapshot is taken again: 1, 2 and 4 s.
@@ -113,6 +120,9 @@ impl Default for BackupOptions {
             tags: Vec::new(),
             rules: Rules::ALL,
             sources: BTreeMap::new(),
+            compare: true,
+            keystores: BTreeMap::new(),
+            labels: Vec::new(),
         }
     }
 }
@@ -132,6 +142,8 @@ pub struct BackupReport {
     pub manifest_len_bytes: u64,
     /// Packs of the parent that were given up.
     pub packs_given_up: usize,
+    /// Key files of a Nomad keystore that are stored with it.
+    pub keystore_files: usize,
     /// Wall time.
     pub took: Duration,
 }
@@ -230,20 +242,39 @@ impl Run<'_> {
         let keys = Arc::new(self.repository.source_keys(&source.name)?);
         let parent = self.repository.find_parent(&keys, self.before.time, &self.options.rules).await?;
         let time = unix_time(self.before.time)?;
-        let piped = self.pipe_until_whole(&source, parent.as_ref(), time, &keys).await?;
+        let mut piped = self.pipe_until_whole(&source, parent.as_ref(), time, &keys).await?;
+        // After the snapshot: what it names is in the keystore by now.
+        let keystore_files = self.add_keystore(&source.name, &keys, &mut piped.labels).await?;
         self.cancel.check()?;
         let packs_given_up = piped.packs_given_up;
         let name = ManifestName { source: source.name, time, suffix: self.repository.world.random_u32() };
         let (draft, uploads) = self.draft(name, parent.as_ref(), piped);
         self.warn_of_kind(&draft, parent.as_ref());
-        if let Input::Service(_) = source.input {
+        keystore::warn(self.repository.monitor.as_ref(), &draft);
+        if matches!(source.input, Input::Service(_)) && self.options.compare {
             service::compare(self.repository.monitor.as_ref(), &draft, parent.as_ref(), self.options);
         }
         for uploaded in uploads {
             self.wait(uploaded).await?;
         }
         let manifest_len_bytes = self.commit(&draft, &keys).await?;
-        Ok(BackupReport { manifest: draft, manifest_len_bytes, packs_given_up, took: started.elapsed() })
+        let took = started.elapsed();
+        Ok(BackupReport { manifest: draft, manifest_len_bytes, packs_given_up, keystore_files, took })
+    }
+
+    /// Adds the keystore that belongs to a source, if one was given; how many files it has.
+    async fn add_keystore(
+        &self,
+        source: &SourceName,
+        keys: &SourceKeyring,
+        labels: &mut Vec<ManifestLabel>,
+    ) -> Result<usize, ArchiveError> {
+        let Some(folder) = self.options.keystores.get(source) else { return Ok(0) };
+        let (source, folder, recipient) = (source.clone(), folder.clone(), keys.recipient);
+        let sealing = tokio::task::spawn_blocking(move || keystore::seal(&source, &folder, &recipient));
+        let sealed = sealing.await.map_err(|e| ArchiveError::Internal(e.to_string()))??;
+        labels.extend(sealed.labels);
+        Ok(sealed.files)
     }
 
     /// Another service's snapshot under this name is stored, but somebody should know: two paths may have been swapped.
@@ -370,6 +401,8 @@ impl Run<'_> {
     fn draft(&self, name: ManifestName, parent: Option<&Manifest>, piped: Piped) -> (Manifest, Vec<Uploaded>) {
         let Piped { ingested, wrapping, sealed, mut labels, reused: mut packs, .. } = piped;
         tags::add(&mut labels, &self.options.tags);
+        labels.extend_from_slice(&self.options.labels);
+        labels.sort();
         let mut stored_bytes = 0;
         let mut uploads = Vec::with_capacity(sealed.len());
         for sealed in sealed {

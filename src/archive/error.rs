@@ -7,6 +7,7 @@ use crate::pipeline::seal::SealError;
 use crate::pipeline::unwrap::UnwrapError;
 use crate::snapshot::tar::TarError;
 use crate::source::SourceError;
+use crate::source::keystore::KeystoreError;
 use crate::store::StoreError;
 use hah_vault_format::{FormatError, ManifestName, ObjectId, RepositoryId, SourceName, TrashName};
 use std::io;
@@ -132,6 +133,14 @@ pub enum ArchiveError {
         /// Why.
         source: Box<SourceError>,
     },
+    /// A server took a snapshot back, and did not come to rest.
+    #[error("{name}: sent and taken, but not known to be restored")]
+    Unsettled {
+        /// The manifest.
+        name: ManifestName,
+        /// Why.
+        source: Box<SourceError>,
+    },
     /// A snapshot that does not go into the target.
     #[error("{name}: not restored: {reason}")]
     Unfit {
@@ -139,6 +148,28 @@ pub enum ArchiveError {
         name: ManifestName,
         /// Why.
         reason: String,
+    },
+    /// A keystore folder could not be read or written.
+    #[error("{what}")]
+    Keystore {
+        /// What was not done.
+        what: String,
+        /// Why.
+        source: KeystoreError,
+    },
+    /// A keystore was asked for, and none was backed up with the snapshot.
+    #[error("manifest {name} has no keystore with it")]
+    NoKeystore {
+        /// The manifest.
+        name: ManifestName,
+    },
+    /// The keystore in a manifest cannot be opened.
+    #[error("manifest {name}: its keystore cannot be opened")]
+    KeystoreSeal {
+        /// The manifest.
+        name: ManifestName,
+        /// Why.
+        source: SealError,
     },
     /// What the source gave is not a sound snapshot.
     #[error("{name}: not backed up")]
@@ -322,6 +353,22 @@ pub enum ArchiveError {
         /// Names that are near.
         near: Vec<ManifestName>,
     },
+    /// A source that has no manifest.
+    #[error("there is no snapshot of a source {text}")]
+    NoSource {
+        /// What was asked for.
+        text: String,
+        /// The sources that there are.
+        sources: Vec<SourceName>,
+    },
+    /// A time before a source's first manifest.
+    #[error("{text} is before the first snapshot, {first}")]
+    TooEarly {
+        /// What was asked for.
+        text: String,
+        /// The oldest manifest.
+        first: ManifestName,
+    },
     /// A manifest name that fits several.
     #[error("{text} is ambiguous: {} manifests begin so", .candidates.len())]
     Ambiguous {
@@ -337,6 +384,9 @@ pub enum ArchiveError {
     #[error("internal error: {0}")]
     Internal(String),
 }
+
+/// How many sources a hint names.
+const SOURCES_SHOWN_MAX: usize = 12;
 
 fn names(list: &[ManifestName]) -> String {
     let shown: Vec<String> = list.iter().take(5).map(ToString::to_string).collect();
@@ -387,7 +437,17 @@ impl ArchiveError {
             Self::Pack { .. } => {
                 Some("`list` shows other snapshots; `backup --fresh` stores what is current anew".into())
             }
-            Self::Service { source, .. } | Self::Target { source, .. } => source.hint(),
+            Self::Target { source, .. } if matches!(**source, SourceError::Uninitialised { .. }) => Some(
+                "initialise and unseal it with throw-away keys first (`vault operator init`, `vault operator unseal`), \
+                 then restore with --force"
+                    .into(),
+            ),
+            Self::Service { source, .. } | Self::Target { source, .. } | Self::Unsettled { source, .. } => source.hint(),
+            Self::Keystore { source, .. } => source.hint(),
+            Self::NoKeystore { .. } => Some(
+                "`hah-vault show` tells which snapshots have one (label keystore); Nomad 1.9 and later need none".into(),
+            ),
+            Self::KeystoreSeal { source, .. } => seal_hint(source),
             Self::Unwrap { source, .. } => source.hint().map(Into::into),
             Self::Tar { .. } => Some("the snapshot is cut or damaged: take it again".into()),
             Self::TooLate { .. } => {
@@ -396,6 +456,10 @@ impl ArchiveError {
             Self::Vanished { .. } => Some("is a gc running with a shorter grace? run the backup again".into()),
             Self::Spill { .. } => Some("make room there, or set TMPDIR to another folder".into()),
             Self::NoManifest { near, .. } if !near.is_empty() => Some(format!("near: {}", names(near))),
+            Self::NoSource { sources, .. } => {
+                let sources: Vec<&str> = sources.iter().take(SOURCES_SHOWN_MAX).map(SourceName::as_str).collect();
+                Some(format!("sources: {}", sources.join(", ")))
+            }
             Self::NoManifest { .. } => Some("`hah-vault list` shows all".into()),
             Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
                 Some("choose another name with -o, or write over it with --force".into())
@@ -419,10 +483,15 @@ impl ArchiveError {
             Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => Exit::Conflict,
             Self::TooNew { .. } => Exit::TooNew,
             Self::Manifest { source, .. } if too_new(source) => Exit::TooNew,
-            Self::Service { source, .. } if matches!(**source, SourceError::Setting { .. }) => Exit::Usage,
+            Self::Service { source, .. } | Self::Target { source, .. }
+                if matches!(**source, SourceError::Setting { .. }) =>
+            {
+                Exit::Usage
+            }
+            Self::Keystore { source: KeystoreError::Differs { .. }, .. } => Exit::Conflict,
             Self::Interrupted => Exit::Interrupted,
             Self::Store(StoreError::Invalid { .. }) => Exit::Usage,
-            Self::Name(_) | Self::NoManifest { .. } | Self::Ambiguous { .. } => Exit::Usage,
+            Self::Name(_) | Self::NoManifest { .. } | Self::TooEarly { .. } | Self::Ambiguous { .. } => Exit::Usage,
             _ => Exit::Failed,
         }
     }

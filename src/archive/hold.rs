@@ -6,7 +6,7 @@
 
 use super::manifests::choose;
 use super::{ArchiveError, Repository};
-use crate::pipeline::seal::{self, NOTE_OBJECT_LEN_BYTES_MAX};
+use crate::pipeline::seal::{self, HOLD_OBJECT_LEN_BYTES_MAX};
 use crate::store::{ObjectMeta, Put, StoreTime};
 use hah_vault_format::name::HOLDS_PREFIX;
 use hah_vault_format::{ManifestName, SourceName};
@@ -46,7 +46,7 @@ impl Repository {
     /// [`ArchiveError::Scope`], [`ArchiveError::Seal`] for a reason that is too long.
     pub async fn hold(&self, name: &ManifestName, reason: &str) -> Result<bool, ArchiveError> {
         let keys = self.source_keys(&name.source)?;
-        let put = self.store.put_if_absent(&name.hold_key(), seal::seal_note(reason, &keys)?.into()).await?;
+        let put = self.store.put_if_absent(&name.hold_key(), seal::seal_hold(reason, &keys)?.into()).await?;
         // A gc that did not see the hold has deleted the manifest by now, or lists the holds once more and says so.
         if self.store.stat(&name.key()).await?.is_none() {
             // Nothing is there to be held; what is left of it harms nobody.
@@ -74,8 +74,8 @@ impl Repository {
     /// [`ArchiveError::Store`], [`ArchiveError::Scope`].
     pub async fn hold_reason(&self, name: &ManifestName) -> Result<Option<String>, ArchiveError> {
         let keys = self.source_keys(&name.source)?;
-        let bytes = self.store.get(&name.hold_key(), NOTE_OBJECT_LEN_BYTES_MAX).await?;
-        Ok(seal::open_note(&bytes, &keys).ok().filter(|reason| !reason.is_empty()))
+        let bytes = self.store.get(&name.hold_key(), HOLD_OBJECT_LEN_BYTES_MAX).await?;
+        Ok(seal::open_hold(&bytes, &keys).ok().filter(|reason| !reason.is_empty()))
     }
 
     /// The manifest that a text means, also one that is gone and whose hold is still there.

@@ -1,14 +1,15 @@
 //! Finding, opening and choosing manifests.
 
+use super::parent::millis;
 use super::repository::Repository;
-use super::{ArchiveError, Cancel};
+use super::{ArchiveError, Cancel, STORE_CLOCK_TOLERANCE};
 use crate::keys::SourceKeyring;
 use crate::pipeline::seal::{self, MANIFEST_OBJECT_LEN_BYTES_MAX};
 use crate::store::{ObjectMeta, StoreTime};
 use futures::{StreamExt, TryStreamExt};
 use hah_vault_format::name::MANIFESTS_PREFIX;
 use hah_vault_format::{Manifest, ManifestName, SourceName, UnixTime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Manifests that are read at the same time.
 const READS_MAX: usize = 16;
@@ -113,8 +114,40 @@ impl Repository {
                 return Ok(name);
             }
         }
-        let names: Vec<ManifestName> = self.list_manifests(None).await?.into_iter().map(|l| l.name).collect();
+        let mut listed = self.list_manifests(None).await?;
+        if let Some((source, _)) = text.split_once("@latest") {
+            self.drop_future(&mut listed, source.strip_prefix(MANIFESTS_PREFIX).unwrap_or(source)).await;
+        }
+        let names: Vec<ManifestName> = listed.into_iter().map(|l| l.name).collect();
         choose(text, &names)
+    }
+
+    /// Takes out a source's manifests that claim a later time than they were put at and than it is now, unless there are
+    /// no others: whoever can write to the store, but has no key, could make a manifest the latest for ever (SPEC §2.3).
+    async fn drop_future(&self, listed: &mut Vec<Listed>, source: &str) {
+        let latest_ms = |unix_ms: i64| unix_ms.saturating_add(millis(STORE_CLOCK_TOLERANCE));
+        let is_after = |l: &Listed, ms| l.name.source.as_str() == source && claimed_ms(&l.name) > latest_ms(ms);
+        // Copying a repository changes these times, but hardly to earlier ones.
+        if !listed.iter().any(|l| is_after(l, l.modified.unix_ms)) {
+            return;
+        }
+        let now_ms = match self.store.now().await {
+            Ok(now) => now.unix_ms,
+            // Where nothing can be written, the store does not tell.
+            Err(_) => self.world.host_unix_ms(),
+        };
+        let is_future = |l: &Listed| is_after(l, l.modified.unix_ms.max(now_ms));
+        let future: Vec<ManifestName> = listed.iter().filter(|l| is_future(l)).map(|l| l.name.clone()).collect();
+        let Some(first) = future.first() else { return };
+        let text = format!(
+            "{} manifests claim a time that has not come yet, and are not taken for the latest, first {first}: has \
+             somebody put them there?",
+            future.len()
+        );
+        self.monitor.warn(Some(&first.source), text);
+        if listed.iter().any(|l| l.name.source.as_str() == source && !is_future(l)) {
+            listed.retain(|l| !is_future(l));
+        }
     }
 }
 
@@ -127,6 +160,14 @@ pub fn choose(text: &str, names: &[ManifestName]) -> Result<ManifestName, Archiv
     let none = || ArchiveError::NoManifest { text: text.into(), near: near(text, names) };
     if let Some((source, at)) = text.split_once('@') {
         let of_source: Vec<&ManifestName> = names.iter().filter(|n| n.source.as_str() == source).collect();
+        if of_source.is_empty() && !names.is_empty() {
+            return Err(ArchiveError::NoSource { text: source.into(), sources: sources(names) });
+        }
+        if let (Some(time), Some(first)) = (parse_time(at), of_source.first())
+            && time < first.time
+        {
+            return Err(ArchiveError::TooEarly { text: text.into(), first: (*first).clone() });
+        }
         return choose_at(at, &of_source).cloned().ok_or_else(none);
     }
     let fits = |n: &&ManifestName| !text.is_empty() && (n.to_string().starts_with(text) || n.stem().starts_with(text));
@@ -167,6 +208,17 @@ pub fn parse_time(text: &str) -> Option<UnixTime> {
         _ => return None,
     };
     UnixTime::from_civil(part(0, 4)?, part(4, 6)?, part(6, 8)?, h, min, s)
+}
+
+/// The sources of some manifests.
+pub fn sources(names: &[ManifestName]) -> Vec<SourceName> {
+    let sources: BTreeSet<&SourceName> = names.iter().map(|name| &name.source).collect();
+    sources.into_iter().cloned().collect()
+}
+
+/// The time in a manifest's name, in milliseconds.
+pub(super) fn claimed_ms(name: &ManifestName) -> i64 {
+    i64::try_from(name.time.unix_s()).unwrap_or(i64::MAX).saturating_mul(1000)
 }
 
 /// The names that resemble a text most.
@@ -218,11 +270,17 @@ mod tests {
 
     #[test]
     fn texts_that_mean_nothing_or_too_much_are_refused() {
-        for text in
-            ["", "vault@", "vault@latest~3", "vault@latestx", "vault@2020-01-01", "nomad@latest", "vault@-1", "x"]
-        {
+        for text in ["", "vault@", "vault@latest~3", "vault@latestx", "vault@-1", "x"] {
             assert!(matches!(choose(text, &names()), Err(ArchiveError::NoManifest { .. })), "{text}");
         }
+        let Err(ArchiveError::TooEarly { first, .. }) = choose("vault@2020-01-01", &names()) else { panic!() };
+        assert_eq!(first.to_string(), "vault/20261121T120000Z-00000002");
+        for text in ["nomad@latest", "nomad@2020-01-01", "@latest"] {
+            let Err(ArchiveError::NoSource { sources, .. }) = choose(text, &names()) else { panic!("{text}") };
+            assert_eq!(sources.iter().map(SourceName::as_str).collect::<Vec<_>>(), ["consul", "vault"]);
+        }
+        // In an empty repository there is nothing to offer.
+        assert!(matches!(choose("nomad@latest", &[]), Err(ArchiveError::NoManifest { .. })));
         assert!(
             matches!(choose("vault/20261122", &names()), Err(ArchiveError::Ambiguous { candidates, .. }) if candidates.len() == 2)
         );

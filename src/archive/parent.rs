@@ -1,5 +1,6 @@
 //! The manifest that a run is deduplicated against, and what of it may be reused.
 
+use super::manifests::claimed_ms;
 use super::repository::Repository;
 use super::reuse::{self, Candidate, IndexState, Policy, Reason};
 use super::rules::Rules;
@@ -79,7 +80,7 @@ impl Repository {
     ) -> Result<Option<Manifest>, ArchiveError> {
         let mut tried = 0;
         for listed in self.list_manifests(Some(&keys.source)).await?.into_iter().rev() {
-            let claimed_ms = i64::try_from(listed.name.time.unix_s()).unwrap_or(i64::MAX).saturating_mul(1000);
+            let claimed_ms = claimed_ms(&listed.name);
             let latest_ms = now.unix_ms.saturating_add(millis(STORE_CLOCK_TOLERANCE));
             if claimed_ms > latest_ms {
                 continue;

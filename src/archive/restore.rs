@@ -6,6 +6,7 @@
 mod cache;
 mod outlet;
 
+use super::new_file::{NewFile, folder_of};
 use super::repository::Repository;
 use super::{ArchiveError, Cancel, Event};
 use crate::keys::RepositoryIdentity;
@@ -17,9 +18,8 @@ use hah_vault_format::limits::PACK_OBJECT_LEN_BYTES_MAX;
 use hah_vault_format::manifest::{Kind, Wrapper, extents_len_bytes};
 use hah_vault_format::{Manifest, ManifestName};
 use outlet::Outlet;
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -234,25 +234,18 @@ pub async fn restore_to_file(
         return Err(failed("write over")(io::ErrorKind::AlreadyExists.into()));
     }
     let folder = folder_of(path);
-    let file = tempfile::Builder::new().prefix(".hah-vault-").suffix(".part").tempfile_in(&folder);
-    let file = file.map_err(failed("write beside"))?;
-    // The named file stays with this function, so that it is removed however the restore ends.
-    let out = file.as_file().try_clone().map_err(failed("write"))?;
+    if !folder.is_dir() {
+        let reason = format!("there is no folder {}", folder.display());
+        return Err(failed("write")(io::Error::new(io::ErrorKind::NotFound, reason)));
+    }
+    let file = NewFile::create_in(&folder).map_err(failed("write beside"))?;
+    // The file stays with this function, so that it is gone however the restore ends.
+    let out = file.file().try_clone().map_err(failed("write"))?;
     let (_, report) = restore(repository, name, out, fast, cancel).await?;
     cancel.check()?;
-    file.as_file().sync_all().map_err(failed("write"))?;
-    if force {
-        file.persist(path).map_err(|e| failed("write")(e.error))?;
-    } else {
-        file.persist_noclobber(path).map_err(|e| failed("write over")(e.error))?;
-    }
-    File::open(&folder).and_then(|f| f.sync_all()).map_err(failed("write"))?;
+    file.keep(path, force).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => failed("write over")(source),
+        _ => failed("write")(source),
+    })?;
     Ok(report)
-}
-
-fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
 }

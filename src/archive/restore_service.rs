@@ -7,13 +7,13 @@
 //! sent it is checked again: if anything differs, the request is broken off, which no server takes for a whole archive.
 
 use super::restore::restore;
-use super::{ArchiveError, Cancel, Repository, service};
+use super::{ArchiveError, Cancel, Repository, keystore, service};
 use crate::source::restore::{BodyWriter, Preflight, Settled};
 use crate::source::{ServiceKind, SourceError, Target};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hah_vault_format::manifest::{Kind, Wrapper};
-use hah_vault_format::{Manifest, ManifestName, SourceName};
+use hah_vault_format::{Manifest, ManifestName};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -48,6 +48,13 @@ pub enum Concern {
     },
     /// The target does not say whether the token may restore.
     UnknownPermission,
+}
+
+impl Concern {
+    /// Whether a restore in spite of it loses what nobody may want to lose: it deserves more than a `y`.
+    pub fn is_grave(&self) -> bool {
+        matches!(self, Self::OlderThanTarget { .. } | Self::OtherCluster { .. })
+    }
 }
 
 impl std::fmt::Display for Concern {
@@ -157,12 +164,11 @@ pub struct Rehearsed<'p> {
     plan: &'p ServicePlan,
 }
 
-impl Rehearsed<'_> {
-    /// The second pass: sends the snapshot, and waits until the target works again or says that it will not.
+impl<'p> Rehearsed<'p> {
+    /// Sends the snapshot, and waits until the target works again or says that it will not.
     ///
     /// # Errors
-    /// [`ArchiveError::Target`] for whatever the server did; a restore's errors otherwise. After
-    /// [`SourceError::Unsettled`] the snapshot was taken; after others it was not, as far as can be known.
+    /// Those of [`Rehearsed::send`] and [`Sent::settle`].
     pub async fn execute(
         self,
         repository: &Repository,
@@ -170,9 +176,22 @@ impl Rehearsed<'_> {
         settle_limit: Duration,
         cancel: &Cancel,
     ) -> Result<Settled, ArchiveError> {
+        self.send(repository, target, cancel).await?.settle(repository, target, settle_limit, cancel).await
+    }
+
+    /// The second pass: sends the snapshot. Dropping the future breaks the request off.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Target`] for whatever the server did; a restore's errors otherwise. Nothing was restored, as far
+    /// as can be known.
+    pub async fn send(
+        self,
+        repository: &Repository,
+        target: &dyn Target,
+        cancel: &Cancel,
+    ) -> Result<Sent<'p>, ArchiveError> {
         let ServicePlan { manifest, preflight, force, .. } = self.plan;
-        let name = &manifest.name;
-        let target_failed = |source| failed(name, source);
+        let target_failed = |source| failed(&manifest.name, source);
         let (writer, restoring) = target.restore(&preflight.address, *force).await.map_err(target_failed)?;
         let sending = send(repository, manifest, writer, cancel);
         let answered = async {
@@ -182,16 +201,47 @@ impl Rehearsed<'_> {
             }
         };
         match tokio::join!(sending, answered) {
-            (Ok(()), Some(Ok(()))) => {}
+            (Ok(()), Some(Ok(()))) => Ok(Sent { plan: self.plan }),
             // The writer only sees that nobody takes its bytes any more; the server says why.
-            (Ok(()) | Err(ArchiveError::Output { .. }), Some(Err(source))) => return Err(target_failed(source)),
-            (Err(error), _) => return Err(error),
-            (Ok(()), None) => return Err(ArchiveError::Interrupted),
+            (Ok(()) | Err(ArchiveError::Output { .. }), Some(Err(source))) => Err(target_failed(source)),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(ArchiveError::Interrupted),
         }
-        tokio::select! {
-            settled = target.settle(&preflight.address, settle_limit) => settled.map_err(target_failed),
-            () = service::cancelled(cancel) => Err(ArchiveError::Interrupted),
+    }
+}
+
+/// A plan whose snapshot the target has taken. Vault has not applied it yet.
+#[derive(Debug)]
+pub struct Sent<'p> {
+    plan: &'p ServicePlan,
+}
+
+impl Sent<'_> {
+    /// Waits until the target works again or says that it will not; then looks whether it is as it should be, and warns
+    /// of what is not.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Unsettled`] after `limit`.
+    pub async fn settle(
+        self,
+        repository: &Repository,
+        target: &dyn Target,
+        limit: Duration,
+        cancel: &Cancel,
+    ) -> Result<Settled, ArchiveError> {
+        let ServicePlan { manifest, preflight, .. } = self.plan;
+        let settled = tokio::select! {
+            settled = target.settle(&preflight.address, limit) => settled,
+            () = service::cancelled(cancel) => return Err(ArchiveError::Interrupted),
+        };
+        let settled = settled
+            .map_err(|source| ArchiveError::Unsettled { name: manifest.name.clone(), source: Box::new(source) })?;
+        if matches!(settled, Settled::Active { .. }) {
+            for text in target.faults_after(&preflight.address).await {
+                repository.monitor.warn(None, text);
+            }
         }
+        Ok(settled)
     }
 }
 
@@ -246,8 +296,9 @@ impl Write for Out {
     }
 }
 
-/// What is left to do for whoever restored (facts 1.3, 2.1, 3.2).
-pub fn next_steps(kind: ServiceKind, settled: &Settled, source: &SourceName) -> Vec<String> {
+/// What is left to do for whoever restored (facts 1.3, 2.1, 3.2). `has_keystore`: Nomad's key files were written too.
+pub fn next_steps(plan: &ServicePlan, settled: &Settled, has_keystore: bool) -> Vec<String> {
+    let (kind, source) = (plan.kind, &plan.manifest.name.source);
     let mut steps = Vec::new();
     match (kind, settled) {
         (ServiceKind::Vault, Settled::Sealed) => steps.push(format!(
@@ -264,11 +315,7 @@ pub fn next_steps(kind: ServiceKind, settled: &Settled, source: &SourceName) -> 
         (ServiceKind::Nomad, _) => {
             steps.push("ACL tokens are those of the snapshot: use one of them from now on".into());
             steps.push("watch the clients: allocations that the snapshot does not know are stopped".into());
-            steps.push(
-                "Nomad 1.4 to 1.8 keep the keyring outside the snapshot: put the files of the keystore folder back, or \
-                 variables and workload identities stay unreadable"
-                    .into(),
-            );
+            steps.extend(keystore::next_step(&plan.manifest, has_keystore));
         }
     }
     if kind == ServiceKind::Vault {

@@ -76,7 +76,7 @@ impl Policy {
 
 impl Default for Policy {
     /// A day in full, two days by the hour, two weeks by the day, two months by the week, a year by the month, three
-    /// years. With a snapshot every ten minutes about 230 stay.
+    /// years. With a snapshot every ten minutes about 200 stay.
     fn default() -> Self {
         Self {
             keep_last: 3,

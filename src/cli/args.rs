@@ -1,11 +1,13 @@
 //! What can be typed.
 
 use super::config_help::{CHECK_AFTER, CONFIG_AFTER};
-use super::human::parse_duration;
+use super::human::{parse_duration, parse_long_duration, parse_size};
+use crate::archive::retention::Policy;
+use crate::archive::tags::Tag;
 use crate::pipeline::seal::Compression;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use hah_vault_format::{Label, SourceName};
+use hah_vault_format::{Label, ManifestName, SourceName};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ Environment:
   HAH_VAULT_REPO, HAH_VAULT_CONFIG, HAH_VAULT_WRITER_KEY_FILE, HAH_VAULT_IDENTITY: as the options
   HAH_VAULT_WRITER_KEY    the writer key itself
   HAH_VAULT_PASSPHRASE    a passphrase, as --passphrase-file
+  HAH_VAULT_NOMAD_KEYSTORE  as --keystore of backup
   HAH_VAULT_LOG           log filter, for example hah_vault=debug
   AWS_*                   credentials and settings of S3 stores
   HAH_VAULT_AUTH and others: how secrets come from Vault, see `hah-vault help config`
@@ -182,8 +185,14 @@ pub(super) enum Command {
     List(List),
     /// Show all that is known of one snapshot
     Show(Show),
-    /// Restore a snapshot to a file or standard output
+    /// Restore a snapshot to a file, to standard output, or into a server
     Restore(Restore),
+    /// Drop old snapshots, and delete what nothing needs any more
+    Gc(Gc),
+    /// Bring back a snapshot that gc dropped less than 12 hours ago
+    Undelete(Undelete),
+    /// Keep a snapshot whatever the retention rules say
+    Hold(Hold),
     /// Manage who can read and write the repository
     #[command(subcommand)]
     Key(Key),
@@ -258,6 +267,9 @@ pub(super) struct Backup {
     /// NAME=PATH, NAME=- for standard input; or vault, consul, nomad or a configured name [default: all configured]
     #[arg(value_name = "SOURCE")]
     pub sources: Vec<String>,
+    /// Give the snapshots a tag, for gc --keep-tag and for people; repeatable
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<Tag>,
     /// Reuse nothing that is stored already
     #[arg(long)]
     pub fresh: bool,
@@ -270,6 +282,13 @@ pub(super) struct Backup {
     /// Store again what is older than this, although it is there: 90d, 12h [default: 90d]
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub horizon: Option<Duration>,
+    /// Keystore folder of a Nomad 1.4 to 1.8 server, to be stored with the snapshot of the source nomad
+    ///
+    /// The snapshots of these versions do not hold the keyring, without which variables cannot be read. It is
+    /// <data_dir>/server/keystore of any one server. Since 1.9 the keyring is in the snapshot.
+    /// HAH_VAULT_NOMAD_KEYSTORE names one for all runs.
+    #[arg(long, value_name = "DIR")]
+    pub keystore: Option<PathBuf>,
     /// Compression; off closes guessing of secrets by watching sizes [default: auto]
     #[arg(long, value_name = "MODE")]
     pub compression: Option<CompressionArg>,
@@ -310,6 +329,9 @@ pub(super) struct List {
     /// Only the newest N
     #[arg(long, short = 'n', value_name = "N")]
     pub limit: Option<usize>,
+    /// What gc has set aside, and until when it can be brought back
+    #[arg(long)]
+    pub trash: bool,
 }
 
 /// What `show` takes.
@@ -324,10 +346,22 @@ const RESTORE_AFTER: &str = "\
 Every hash is checked. A file appears under its name only when it is whole and right; standard output is
 valid only with exit code 0 or 3. 3 means: the snapshot is right, but in another gzip than the manifest promised.
 
+With --to the snapshot goes into a running server, and replaces everything that it holds. The plan is shown
+and has to be confirmed; the whole snapshot is checked before the first byte is sent; what the server holds
+now is backed up as another snapshot of --to's name; and then it is waited until the server works again.
+
+--force with --to vault is for a snapshot of a cluster with other unseal keys (a new Vault, after a loss):
+Vault's own check is skipped (snapshot-force), and afterwards it is sealed until it gets the unseal or
+recovery keys of the snapshot's cluster.
+
+--keystore is for Nomad 1.4 to 1.8, whose snapshots do not hold the keyring.
+
 Examples:
   hah-vault restore vault@latest
   hah-vault restore vault@2026-11-22T14:30 -o vault.snap
-  hah-vault restore nomad@latest -o - | nomad operator snapshot restore /dev/stdin";
+  hah-vault restore consul@latest --to consul
+  hah-vault restore vault@latest --to vault --force --no-backup-first
+  hah-vault restore nomad@latest --to nomad --keystore /opt/nomad/server/keystore";
 
 /// What `restore` takes.
 #[derive(Debug, Args)]
@@ -338,12 +372,182 @@ pub(super) struct Restore {
     /// File to write, - for standard output [default: SOURCE-TIME-….snap in the current folder]
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Write over an existing file
+    /// Write over existing files; with --to vault: the snapshot may be of another cluster
     #[arg(long)]
     pub force: bool,
     /// Do not make the original gzip again: an equivalent one is made faster
     #[arg(long)]
     pub fast: bool,
+    /// Write the keystore of Nomad 1.4 to 1.8 that was backed up with the snapshot into this folder
+    #[arg(long, value_name = "DIR")]
+    pub keystore: Option<PathBuf>,
+    #[command(flatten)]
+    pub server: IntoServer,
+}
+
+/// What `restore --to` takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Into a server")]
+pub(super) struct IntoServer {
+    /// Restore into this server: vault, consul or nomad
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["out", "fast"])]
+    pub to: Option<SourceName>,
+    /// Do not ask
+    #[arg(long, short, requires = "to")]
+    pub yes: bool,
+    /// Only show the plan and check the snapshot: nothing is sent, nothing backed up
+    #[arg(long, requires = "to")]
+    pub dry_run: bool,
+    /// Do not back up what is about to be replaced
+    #[arg(long, requires = "to")]
+    pub no_backup_first: bool,
+    /// How long the server may take until it works again
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10m", requires = "to")]
+    pub settle_limit: Duration,
+}
+
+const GC_AFTER: &str = "\
+A snapshot stays if one rule wants it. Of each hour, day, week (from Monday), month and year that a rule
+counts, in UTC, the newest stays. Always kept: the newest snapshot of each source, those that are held,
+those less than a day in the repository, those that do not open, and those that claim a time that has
+not come yet; the last two count for nothing.
+
+Without any keep option: --keep-last 3 --keep-within 1d --keep-hourly 48 --keep-daily 14 --keep-weekly 8
+--keep-monthly 12 --keep-yearly 3. With any, only those given count.
+
+What goes is set aside for 24 hours: for 12 of them `undelete` brings it back. A gc after that deletes
+it, and with it the packs that nothing else needs. No locks: backups and other gcs may run at the same
+time. It takes the writer key of all sources, and credentials that may delete; the backups' own should
+not. Interrupted, it leaves nothing that the next gc does not clean up.
+
+While a manifest does not open, no pack is deleted, because nobody knows which ones it needs.
+
+Examples:
+  hah-vault gc --dry-run
+  hah-vault gc --keep-last 10 --keep-daily 30 --keep-monthly 12
+  hah-vault gc --keep-all                           only delete what crashed runs left
+  hah-vault gc --dry-run --budget 10GB              how long a free tier lasts";
+
+/// What `gc` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = GC_AFTER)]
+pub(super) struct Gc {
+    /// Show what would be done, and do nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub keep: Keep,
+    /// Drop snapshots of this source only
+    #[arg(long, value_name = "SOURCE")]
+    pub source: Option<SourceName>,
+    /// Drop also more than half of a source's snapshots
+    #[arg(long)]
+    pub force: bool,
+    /// How long this budget lasts at the present growth: 10GB, 500MB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub budget: Option<u64>,
+    /// Delete packs although this manifest does not open: what it needs may go; repeatable
+    #[arg(long, value_name = "MANIFEST")]
+    pub ignore: Vec<ManifestName>,
+    /// How long to keep what was set aside; at least 24h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "24h")]
+    pub grace: Duration,
+    /// Allow a shorter --grace: a promise that nothing else uses this repository meanwhile
+    #[arg(long)]
+    pub exclusive: bool,
+}
+
+/// The retention rules.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What stays")]
+pub(super) struct Keep {
+    /// The newest N, at most one of each hour
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<u32>,
+    /// All that are not older than this, counted from the newest: 12h, 7d, 2w
+    #[arg(long, value_name = "TIME", value_parser = parse_long_duration)]
+    pub keep_within: Option<Duration>,
+    /// The newest of each of the last N hours that have any
+    #[arg(long, value_name = "N")]
+    pub keep_hourly: Option<u32>,
+    /// The same for days
+    #[arg(long, value_name = "N")]
+    pub keep_daily: Option<u32>,
+    /// The same for weeks
+    #[arg(long, value_name = "N")]
+    pub keep_weekly: Option<u32>,
+    /// The same for months
+    #[arg(long, value_name = "N")]
+    pub keep_monthly: Option<u32>,
+    /// The same for years
+    #[arg(long, value_name = "N")]
+    pub keep_yearly: Option<u32>,
+    /// All that have this tag; repeatable
+    #[arg(long = "keep-tag", value_name = "TAG")]
+    pub keep_tags: Vec<Tag>,
+    /// Everything: only what nothing needs is deleted
+    #[arg(
+        long,
+        conflicts_with_all = ["keep_last", "keep_within", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_tags"]
+    )]
+    pub keep_all: bool,
+}
+
+impl Keep {
+    /// The policy that was typed; `None` if there was nothing.
+    pub(super) fn policy(&self) -> Option<Policy> {
+        if self.keep_all {
+            return Some(Policy::everything());
+        }
+        let policy = Policy {
+            keep_last: self.keep_last.unwrap_or(0),
+            keep_within: self.keep_within.unwrap_or_default(),
+            keep_hourly: self.keep_hourly.unwrap_or(0),
+            keep_daily: self.keep_daily.unwrap_or(0),
+            keep_weekly: self.keep_weekly.unwrap_or(0),
+            keep_monthly: self.keep_monthly.unwrap_or(0),
+            keep_yearly: self.keep_yearly.unwrap_or(0),
+            keep_tags: self.keep_tags.clone(),
+        };
+        let counts =
+            [self.keep_last, self.keep_hourly, self.keep_daily, self.keep_weekly, self.keep_monthly, self.keep_yearly];
+        let typed = counts.iter().any(Option::is_some) || self.keep_within.is_some() || !self.keep_tags.is_empty();
+        typed.then_some(policy)
+    }
+}
+
+const UNDELETE_AFTER: &str = "\
+The snapshot gets a name with another ending. The rules that dropped it drop it again after a day:
+--hold keeps it.
+
+Examples:
+  hah-vault list --trash
+  hah-vault undelete vault/20261122T143000Z-1a2b3c4d --hold";
+
+/// What `undelete` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = UNDELETE_AFTER)]
+pub(super) struct Undelete {
+    /// Name of the snapshot, or a unique beginning; or the full name of its trash copy
+    pub manifest: String,
+    /// Hold it, so that gc does not drop it again
+    #[arg(long)]
+    pub hold: bool,
+}
+
+/// What `hold` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = "`list` and `show` say what is held. Releasing takes credentials that may delete.\n\n\
+    Examples:\n  hah-vault hold vault@latest --reason 'before the upgrade'\n  hah-vault hold --release vault/20261122T14")]
+pub(super) struct Hold {
+    /// Full name, unique beginning, SOURCE@latest, SOURCE@latest~N or SOURCE@TIME
+    pub manifest: String,
+    /// Why, for people; at most 1,024 bytes, stored encrypted
+    #[arg(long, value_name = "TEXT", conflicts_with = "release")]
+    pub reason: Option<String>,
+    /// Let it go again
+    #[arg(long)]
+    pub release: bool,
 }
 
 /// What `key` can do.

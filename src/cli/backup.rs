@@ -16,7 +16,7 @@ use hah_vault_format::SourceName;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const FORM: &str = "write NAME=PATH, NAME=- for standard input, vault, consul or nomad for the service itself, or the \
                     name of a source in the configuration file";
@@ -32,12 +32,13 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
     if stdin && std::io::stdin().is_terminal() {
         return Err(CliError::usage("standard input is a terminal", "pipe a snapshot into it, or write NAME=PATH"));
     }
+    let keystores = keystores(args.keystore.clone(), &sources, &context.settings)?;
     let mut done = Vec::new();
     let outcomes = match sources.is_empty() {
         true => Vec::new(),
         false => {
             let repository = open(context, args.init).await?;
-            let options = options(&args, &sources, &context.settings);
+            let options = options(&args, &sources, &keystores, &context.settings);
             backup(&repository, sources, &options, &context.cancel).await?
         }
     };
@@ -58,6 +59,30 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
         all if all.len() == total => Exit::Failed,
         _ => Exit::Partial,
     })
+}
+
+/// Keystores, by source: the option is for the source nomad, and beats what is configured or in the environment.
+fn keystores(
+    option: Option<PathBuf>,
+    sources: &[SourceSpec],
+    settings: &Settings,
+) -> Result<BTreeMap<SourceName, PathBuf>, CliError> {
+    let configured = sources.iter().filter_map(|source| {
+        let folder = settings.source(source.name.as_str())?.text("keystore").map(PathBuf::from)?;
+        Some((source.name.clone(), folder))
+    });
+    let mut keystores: BTreeMap<SourceName, PathBuf> = configured.collect();
+    if let Some(folder) = option {
+        let nomad = sources.iter().map(|source| &source.name).find(|name| name.as_str() == "nomad");
+        let nomad = nomad.ok_or_else(|| {
+            CliError::usage(
+                "--keystore is of no use: nomad is not among the sources",
+                "the keystore is stored with the snapshot of the source nomad",
+            )
+        })?;
+        keystores.insert(nomad.clone(), folder);
+    }
+    Ok(keystores)
 }
 
 async fn open(context: &Context, make: bool) -> Result<Repository, CliError> {
@@ -85,7 +110,12 @@ fn names(typed: &[String], settings: &Settings) -> Result<Vec<String>, CliError>
 }
 
 /// Flags beat the file, source by source.
-fn options(args: &Backup, sources: &[SourceSpec], settings: &Settings) -> BackupOptions {
+fn options(
+    args: &Backup,
+    sources: &[SourceSpec],
+    keystores: &BTreeMap<SourceName, PathBuf>,
+    settings: &Settings,
+) -> BackupOptions {
     let defaults = BackupOptions::default();
     let of = |section: Option<&Section>| {
         let is_off = section.and_then(|s| s.text("compression")).map(|text| text == "off");
@@ -98,6 +128,8 @@ fn options(args: &Backup, sources: &[SourceSpec], settings: &Settings) -> Backup
             horizon,
             compression: args.compression.or(configured).unwrap_or(CompressionArg::Auto).into(),
             shrink_warn_below_percent: shrink.unwrap_or(defaults.shrink_warn_below_percent),
+            keystores: keystores.clone(),
+            tags: args.tags.clone(),
             ..defaults.clone()
         }
     };
@@ -168,6 +200,10 @@ fn tell(console: &Console, reports: &[BackupReport]) -> Result<(), CliError> {
         return Ok(());
     }
     let rows: Vec<Vec<String>> = reports.iter().map(row).collect();
+    for report in reports.iter().filter(|report| report.keystore_files > 0) {
+        let (name, files) = (&report.manifest.name.source, report.keystore_files);
+        console.say(&format!("{name}: {files} key files of the keystore are stored with the snapshot"));
+    }
     let header = ["SOURCE", ">SIZE", ">STREAM", ">NEW", ">STORED", ">RATIO", ">TIME", "MANIFEST"];
     console.report(&human::table(&header, &rows))
 }
@@ -201,6 +237,7 @@ fn object(report: &BackupReport) -> serde_json::Value {
         "chunks": manifest.counts.chunks,
         "chunks_new": manifest.counts.chunks_new,
         "packs_given_up": report.packs_given_up,
+        "keystore_files": report.keystore_files,
         "took_ms": u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
     })
 }

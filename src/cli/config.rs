@@ -8,7 +8,7 @@ use crate::config::{Kind, Origin, Section, Setting, Value};
 use crate::exit::Exit;
 use serde_json::json;
 
-/// A line of the answer.
+/// A setting that holds.
 struct Row {
     section: String,
     key: &'static str,
@@ -117,7 +117,7 @@ fn words(value: &serde_json::Value) -> String {
 }
 
 fn object(row: &Row) -> serde_json::Value {
-    json!({ "type": "setting", "block": row.section, "key": row.key, "value": row.value, "origin": row.origin })
+    json!({ "type": "setting", "block": row.section, "key": row.key, "value": words(&row.value), "origin": row.origin })
 }
 
 #[cfg(test)]

@@ -51,6 +51,11 @@ impl Console {
         Self { json, quiet, verbose, bars, lines: Mutex::default() }
     }
 
+    /// Whether more is to be said.
+    pub(super) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Whether objects are wanted instead of text.
     pub(super) fn is_json(&self) -> bool {
         self.json
@@ -61,6 +66,11 @@ impl Console {
         if !self.quiet && !self.json {
             self.stderr(text);
         }
+    }
+
+    /// A question: standard error, however quiet, because somebody waits for the answer.
+    pub(super) fn ask(&self, text: &str) {
+        self.stderr(text);
     }
 
     /// A warning.

@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
+/// How every age file begins, wrapped identities among them.
+const AGE_HEADER: &[u8] = b"age-encryption.org/v1\n";
+
 /// A run of the program.
 pub(super) struct Context {
     pub global: Global,
@@ -92,9 +95,8 @@ impl Context {
     /// Keys that are not the store's own affair: from the file, from Vault.
     async fn s3_credentials(&self) -> Result<Option<Credentials>, CliError> {
         let repository = &self.settings.repository;
-        if let Some(reference) = repository.secret("s3.credentials") {
-            let keys = self.servers.aws(repository, "s3.credentials", reference).await?;
-            return Ok(Some(keys));
+        if let Some(Reference::Aws(path)) = repository.secret("s3.credentials") {
+            return self.servers.aws(repository, "s3.credentials", path).await.map(Some);
         }
         let id = repository.setting("s3.access_key_id");
         if id.is_some_and(|setting| !matches!(setting.origin, Origin::Variable(_))) {
@@ -237,6 +239,11 @@ impl Context {
         TerminalPrompt::new(&self.console, &self.asking, given)
     }
 
+    /// Asks for a line; none if nobody answers.
+    pub(super) fn ask(&self, question: &str) -> Option<String> {
+        self.prompt(None).line(question)
+    }
+
     /// Asks what a recipient's plugin wants to know.
     pub(super) fn recipient_prompt(&self) -> TerminalPrompt {
         self.prompt(None)
@@ -346,7 +353,13 @@ impl Context {
 
     /// The local copies of wrapped identities.
     fn copies(&self) -> Result<Vec<Vec<u8>>, CliError> {
-        let read = |path: &str| Ok(files::read_secret(Path::new(path), &self.console)?.to_vec());
+        let read = |path: &str| {
+            let bytes = files::read_secret(Path::new(path), &self.console)?;
+            match bytes.starts_with(AGE_HEADER) {
+                true => Ok(bytes.to_vec()),
+                false => Err(CliError::NotAKeyFile { path: path.into() }),
+            }
+        };
         self.settings.repository.texts("key_files").into_iter().map(read).collect()
     }
 }

@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::keys::KeyError;
 use crate::source::SourceError;
 use crate::store::StoreError;
-use hah_vault_format::FormatError;
+use hah_vault_format::{FormatError, SourceName};
 use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
@@ -26,6 +26,17 @@ pub(super) enum CliError {
         /// What to type instead.
         hint: Option<String>,
     },
+    /// A restore into a server was not confirmed.
+    #[error("not confirmed: nothing was sent")]
+    NotConfirmed,
+    /// What a restore was about to replace was not backed up.
+    #[error("{to} was not backed up first, and so nothing was sent to it")]
+    BackupFirst {
+        /// The target.
+        to: SourceName,
+        /// Why.
+        source: Box<ArchiveError>,
+    },
     /// A key, or a text that should be one.
     #[error("{name}")]
     Key {
@@ -33,6 +44,12 @@ pub(super) enum CliError {
         name: String,
         /// Why.
         source: KeyError,
+    },
+    /// A `--key-file` that holds no wrapped identity.
+    #[error("{path} is not a wrapped repository identity")]
+    NotAKeyFile {
+        /// The file.
+        path: PathBuf,
     },
     /// An identity file that is none; the error names it.
     #[error(transparent)]
@@ -120,6 +137,11 @@ impl CliError {
             Self::Usage { hint, .. } => hint.clone(),
             Self::Config(error) => error.hint(),
             Self::Secret { source, .. } => source.hint(),
+            Self::NotConfirmed => None,
+            Self::BackupFirst { source, .. } => {
+                let without = "--no-backup-first restores without it, and then nothing leads back";
+                Some(source.hint().map_or_else(|| without.into(), |hint| format!("{hint}; {without}")))
+            }
             Self::Key { source: KeyError::Recipient { .. }, .. } => {
                 Some("recipients are public keys: see `age-keygen -y FILE`, or the .pub file of an SSH key".into())
             }
@@ -128,6 +150,9 @@ impl CliError {
             }
             Self::Key { .. } | Self::Identity(_) => {
                 Some("check that the right file or text was given, whole and unchanged".into())
+            }
+            Self::NotAKeyFile { .. } => {
+                Some("--key-file takes the repository-key.age that init wrote; identities go to --identity".into())
             }
             Self::NoKey { needs, ignored, .. } => Some(no_key_hint(needs, ignored)),
             Self::Exists { hint, .. } => Some((*hint).into()),
@@ -143,12 +168,13 @@ impl CliError {
     /// The exit code.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Archive(error) => error.exit(),
+            Self::Archive(error) | Self::BackupFirst { source: error, .. } => error.exit(),
+            Self::NotConfirmed => Exit::Failed,
             Self::Usage { .. } | Self::Config(_) | Self::Key { source: KeyError::Recipient { .. }, .. } => Exit::Usage,
             Self::Secret { source, .. } if matches!(**source, SourceError::Setting { .. }) => Exit::Usage,
             Self::Secret { .. } => Exit::Failed,
             Self::Key { source: KeyError::Format(FormatError::TooNew { .. }), .. } => Exit::TooNew,
-            Self::Key { .. } | Self::Identity(_) | Self::NoKey { .. } => Exit::NoKey,
+            Self::Key { .. } | Self::Identity(_) | Self::NoKey { .. } | Self::NotAKeyFile { .. } => Exit::NoKey,
             Self::Exists { .. } => Exit::Conflict,
             Self::File { .. } | Self::Output(_) | Self::LastKey { .. } => Exit::Failed,
         }

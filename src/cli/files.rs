@@ -50,6 +50,11 @@ pub(super) fn read_secret(path: &Path, console: &Console) -> Result<Zeroizing<Ve
     read_all(file).map_err(failed)
 }
 
+/// Whether others than its owner and group can read a file.
+pub(super) fn is_for_everybody(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o007 != 0)
+}
+
 fn read_all(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     // All of it at once: a vector that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_LEN_BYTES_MAX + 1));

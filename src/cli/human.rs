@@ -1,5 +1,6 @@
 //! Sizes, times and tables for people.
 
+use hah_vault_format::UnixTime;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -73,6 +74,52 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(number.checked_mul(seconds).ok_or_else(bad)?))
 }
 
+/// The same where minutes would be taken for months: hours at least.
+///
+/// # Errors
+/// A sentence for the usage error.
+pub(super) fn parse_long_duration(text: &str) -> Result<Duration, String> {
+    if text.ends_with(['s', 'm']) {
+        return Err("a number of hours, days or weeks is needed: 12h, 180d or 2w".into());
+    }
+    parse_duration(text)
+}
+
+/// Reads `10GB`, `500MB`, `1TiB`; bytes without a unit.
+///
+/// # Errors
+/// A sentence for the usage error.
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+    let bad = || "a number and a unit are needed: 500MB, 10GB, 1TB or 10GiB".to_owned();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let bytes: u64 = match unit {
+        "" | "B" => 1,
+        "kB" | "KB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return Err(bad()),
+    };
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    number.checked_mul(bytes).ok_or_else(bad)
+}
+
+/// `2026-11-22T14:30:00Z` of a point in milliseconds since 1970; years before and after the calendar are cut to it.
+pub(super) fn iso_ms(unix_ms: i64) -> String {
+    let time = UnixTime::from_unix_s(u64::try_from(unix_ms / 1000).unwrap_or(0));
+    time.map_or_else(|_| "9999-12-31T23:59:59Z".into(), iso)
+}
+
+/// `2026-11-22T14:30:00Z`.
+pub(super) fn iso(time: UnixTime) -> String {
+    let (y, m, d, h, min, s) = time.civil();
+    format!("{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{s:02}Z")
+}
+
 /// A table with a header line; columns whose header begins with `>` are aligned to the right.
 pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let names: Vec<String> = header.iter().map(|h| h.trim_start_matches('>').to_owned()).collect();
@@ -144,6 +191,31 @@ mod tests {
         for text in ["", "90", "d", "-1d", "1.5h", "99999999999999999999d", "1é", "18446744073709551615w"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn minutes_are_not_taken_for_months() {
+        assert_eq!(parse_long_duration("2w"), Ok(Duration::from_secs(14 * 86_400)));
+        for text in ["6m", "90s", "6", ""] {
+            assert!(parse_long_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_with_decimal_and_binary_units() {
+        for (text, bytes) in [("10GB", 10_000_000_000), ("0", 0), ("7B", 7), ("1kB", 1000), ("2GiB", 2 << 30)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GB", "10gb", "-1GB", "1.5GB", "10 GB", "99999999999TB", "10G"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_outside_the_calendar_are_cut() {
+        assert_eq!(iso_ms(1_795_357_800_999), "2026-11-22T14:30:00Z");
+        assert_eq!(iso_ms(-5), "1970-01-01T00:00:00Z");
+        assert_eq!(iso_ms(i64::MAX), "9999-12-31T23:59:59Z");
     }
 
     #[test]

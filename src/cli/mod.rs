@@ -17,7 +17,9 @@ mod console;
 mod context;
 mod error;
 mod files;
+mod gc;
 mod generate;
+mod hold;
 mod human;
 mod init;
 #[doc = include_str!("json.md")]
@@ -26,6 +28,7 @@ mod key;
 mod list;
 mod prompt;
 mod restore;
+mod restore_to;
 mod servers;
 mod settings;
 mod show;
@@ -153,6 +156,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError>
         Command::List(args) => list::run(context, args).await,
         Command::Show(args) => show::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
+        Command::Gc(args) => gc::run(context, args).await,
+        Command::Undelete(args) => hold::undelete(context, args).await,
+        Command::Hold(args) => hold::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Stats => stats::run(context).await,
         Command::Config => config::run(context),

@@ -66,11 +66,17 @@ impl TerminalPrompt {
         answer.filter(|text| !text.is_empty())
     }
 
-    fn line(&self, question: &str) -> Option<String> {
-        if !std::io::stderr().is_terminal() || !std::io::stdin().is_terminal() {
+    /// Whether somebody is there who can be asked.
+    pub(super) fn can_ask() -> bool {
+        std::io::stderr().is_terminal() && std::io::stdin().is_terminal()
+    }
+
+    /// A question whose answer is shown.
+    pub(super) fn line(&self, question: &str) -> Option<String> {
+        if !Self::can_ask() {
             return None;
         }
-        self.console.say(question);
+        self.console.ask(question);
         self.asking.begin();
         let mut line = String::new();
         let read = std::io::stdin().lock().read_line(&mut line);

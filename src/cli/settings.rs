@@ -19,7 +19,7 @@ pub(super) struct Settings {
     pub config: Config,
     /// The repository's, with flags too.
     pub repository: Section,
-    /// Whether `repository` has an origin, for `config`.
+    /// The configuration file.
     pub path: Option<PathBuf>,
 }
 
@@ -35,10 +35,13 @@ impl Settings {
             Some(path) => Some(path.clone()),
             None => default_path(),
         };
-        let file = match &path {
+        let mut file = match &path {
             Some(path) => Config::read(path)?,
             None => Config::default(),
         };
+        if let Some(path) = path.as_ref().filter(|path| !file.warnings.is_empty() && files::is_for_everybody(path)) {
+            file.warnings.push(format!("everybody can read {}: run chmod 600 on it", path.display()));
+        }
         let config = file.merged(&variable);
         config::links::check(&config.sections)?;
         let block = file.of(Kind::Repository).next().cloned().unwrap_or_else(|| Section::empty(Kind::Repository));

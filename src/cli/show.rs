@@ -5,6 +5,8 @@ use super::context::{Context, Need};
 use super::error::CliError;
 use super::human;
 use super::list::iso;
+use crate::archive::keystore::is_part;
+use crate::archive::{Repository, tags};
 use crate::exit::Exit;
 use hah_vault_format::Manifest;
 use hah_vault_format::manifest::{Transform, Wrapper, extents_len_bytes};
@@ -14,12 +16,19 @@ pub(super) async fn run(context: &Context, args: Show) -> Result<Exit, CliError>
     let repository = context.repository(Need::Writer, "show").await?;
     let name = repository.resolve(&args.manifest).await?;
     let manifest = repository.open_manifest(&name).await?;
+    let hold = hold(&repository, &manifest).await?;
     if context.console.is_json() {
-        context.console.object(&object(&manifest))?;
+        context.console.object(&object(&manifest, hold))?;
     } else {
-        context.console.show(&text(&manifest, repository.world.host_unix_ms()))?;
+        context.console.show(&text(&manifest, hold, repository.world.host_unix_ms()))?;
     }
     Ok(Exit::Done)
+}
+
+/// The reason of a hold, empty without one; `None` if the manifest is not held.
+async fn hold(repository: &Repository, manifest: &Manifest) -> Result<Option<String>, CliError> {
+    let held = repository.store.stat(&manifest.name.hold_key()).await?.is_some();
+    Ok(if held { Some(repository.hold_reason(&manifest.name).await?.unwrap_or_default()) } else { None })
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
@@ -39,7 +48,7 @@ fn bytes(len_bytes: u64) -> String {
     if len_bytes < 1000 { human::size(len_bytes) } else { format!("{} ({len_bytes} B)", human::size(len_bytes)) }
 }
 
-fn text(manifest: &Manifest, now_unix_ms: i64) -> String {
+fn text(manifest: &Manifest, hold: Option<String>, now_unix_ms: i64) -> String {
     let time = manifest.name.time;
     let counts = &manifest.counts;
     let packs_bytes: u64 = manifest.packs.iter().map(|p| p.object_len_bytes).sum();
@@ -56,7 +65,9 @@ fn text(manifest: &Manifest, now_unix_ms: i64) -> String {
         let text = format!("index {}, term {}, version {}, id {}", raft.index, raft.term, raft.version, raft.id);
         rows.push(("raft", text));
     }
-    rows.extend(manifest.labels.iter().map(|label| ("label", format!("{} = {}", label.key, label.value))));
+    rows.extend(hold.map(|reason| ("held", if reason.is_empty() { "yes".into() } else { reason })));
+    let labels = manifest.labels.iter().filter(|label| !is_part(&label.key));
+    rows.extend(labels.map(|label| ("label", format!("{} = {}", label.key, label.value))));
     rows.extend([
         ("original", bytes(manifest.original.len_bytes)),
         ("original sha256", hex(&manifest.original.sha256)),
@@ -94,13 +105,14 @@ fn transform_text(transform: &Transform) -> String {
     }
 }
 
-fn object(manifest: &Manifest) -> Value {
+fn object(manifest: &Manifest, hold: Option<String>) -> Value {
     let packs: Vec<Value> = manifest
         .packs
         .iter()
         .map(|p| json!({"id": p.id.to_string(), "object_len_bytes": p.object_len_bytes, "plaintext_len_bytes": p.plaintext_len_bytes}))
         .collect();
-    let labels: Vec<Value> = manifest.labels.iter().map(|l| json!({"key": l.key, "value": l.value})).collect();
+    let labels = manifest.labels.iter().filter(|l| !is_part(&l.key));
+    let labels: Vec<Value> = labels.map(|l| json!({"key": l.key, "value": l.value})).collect();
     let records: Vec<Value> = manifest.records.iter().map(|r| json!({"tag": r.tag, "count": r.count})).collect();
     let raft = manifest.raft.as_ref();
     let raft = raft.map(|r| json!({"index": r.index, "term": r.term, "version": r.version, "id": r.id}));
@@ -120,6 +132,9 @@ fn object(manifest: &Manifest) -> Value {
         "key_generation": manifest.key_generation,
         "raft": raft,
         "labels": labels,
+        "tags": tags::of(manifest).iter().map(tags::Tag::as_str).collect::<Vec<_>>(),
+        "held": hold.is_some(),
+        "hold_reason": hold.filter(|reason| !reason.is_empty()),
         "wrapper": wrapper(manifest.original.wrapper).0,
         "original_len_bytes": manifest.original.len_bytes,
         "original_sha256": hex(&manifest.original.sha256),

@@ -1,4 +1,4 @@
-//! ctrl-C and SIGTERM: the first stops the command in good order, the second ends the process at once.
+//! ctrl-C, SIGTERM and SIGHUP: the first stops the command in good order, the second ends the process at once.
 
 use super::prompt::Asking;
 use crate::archive::Cancel;
@@ -17,7 +17,9 @@ impl Interrupt {
     pub(super) fn watch(cancel: Cancel, asking: Asking) -> io::Result<Self> {
         let interrupt = Self::default();
         let (int, term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        tokio::spawn(listen(int, term, interrupt.clone(), cancel, asking));
+        // Under nohup a terminal that goes away is no reason to stop.
+        let hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        tokio::spawn(listen(int, term, hangup, interrupt.clone(), cancel, asking));
         Ok(interrupt)
     }
 
@@ -27,11 +29,37 @@ impl Interrupt {
     }
 }
 
-async fn listen(mut int: Signal, mut term: Signal, interrupt: Interrupt, cancel: Cancel, asking: Asking) {
+/// Whether whoever started us has SIGHUP ignored; `/proc` tells (proc_pid_status(5), SigIgn). Where it does not, the
+/// signal keeps its own way.
+fn hangup_is_ignored() -> bool {
+    const HANGUP: u64 = 1;
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return true };
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask & (1 << (HANGUP - 1)) != 0)
+}
+
+/// Waits for a signal that may not be listened to.
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn listen(
+    mut int: Signal,
+    mut term: Signal,
+    mut hangup: Option<Signal>,
+    interrupt: Interrupt,
+    cancel: Cancel,
+    asking: Asking,
+) {
     loop {
         tokio::select! {
             _ = int.recv() => {}
             _ = term.recv() => {}
+            () = hung_up(&mut hangup) => {}
         }
         // While a question is open nothing has been written yet, and its thread cannot be reached.
         if asking.interrupt() || cancel.is_cancelled() {

@@ -1,7 +1,9 @@
 //! Sealing and opening of objects: zstd, padding, age, and the object's name.
 
 use crate::keys::{KeyError, SourceKeyring, age_identity, age_recipient};
-use hah_vault_format::limits::{AGE_OVERHEAD_LEN_BYTES_MAX, PACK_OBJECT_LEN_BYTES_MAX, PACK_WINDOW_LOG_MAX};
+use hah_vault_format::limits::{
+    AGE_OVERHEAD_LEN_BYTES_MAX, HOLD_REASON_LEN_BYTES_MAX, PACK_OBJECT_LEN_BYTES_MAX, PACK_WINDOW_LOG_MAX,
+};
 use hah_vault_format::{FormatError, Index, Manifest, ManifestName, ObjectId, pack};
 use std::io::{self, Read, Write};
 use thiserror::Error;
@@ -281,34 +283,32 @@ pub fn open_manifest(bytes: &[u8], name: &ManifestName, keyring: &SourceKeyring)
     Ok(Manifest::from_envelope(&keyring.keys.manifest_tag, name, &envelope)?)
 }
 
-/// Longest note, bytes of UTF-8 (SPEC §13).
-pub const NOTE_LEN_BYTES_MAX: usize = 1024;
-/// Notes are padded with spaces to a multiple of this, so that their lengths say little.
-const NOTE_STEP_LEN_BYTES: usize = 256;
-/// The most bytes that a note's object may have.
-pub const NOTE_OBJECT_LEN_BYTES_MAX: u64 = NOTE_LEN_BYTES_MAX as u64 + AGE_OVERHEAD_LEN_BYTES_MAX;
+/// Reasons are padded with spaces to a multiple of this, so that their lengths say little.
+const HOLD_STEP_LEN_BYTES: usize = 256;
+/// The most bytes that a hold may have.
+pub const HOLD_OBJECT_LEN_BYTES_MAX: u64 = HOLD_REASON_LEN_BYTES_MAX as u64 + AGE_OVERHEAD_LEN_BYTES_MAX;
 
-/// Seals a note for people, such as the reason of a hold: only the source's writers and readers can read it. It carries no
-/// tag; nothing depends on it.
+/// Seals the reason of a hold: only the source's writers and readers can read it. It carries no tag; nothing depends on
+/// it.
 ///
 /// # Errors
 /// [`SealError::TooLong`], and those of age.
-pub fn seal_note(text: &str, keyring: &SourceKeyring) -> Result<Vec<u8>, SealError> {
-    if text.len() > NOTE_LEN_BYTES_MAX {
-        return Err(SealError::TooLong { limit: NOTE_LEN_BYTES_MAX as u64 });
+pub fn seal_hold(text: &str, keyring: &SourceKeyring) -> Result<Vec<u8>, SealError> {
+    if text.len() > HOLD_REASON_LEN_BYTES_MAX {
+        return Err(SealError::TooLong { limit: HOLD_REASON_LEN_BYTES_MAX as u64 });
     }
     let mut padded = text.as_bytes().to_vec();
-    padded.resize(text.len().next_multiple_of(NOTE_STEP_LEN_BYTES).max(NOTE_STEP_LEN_BYTES), b' ');
+    padded.resize(text.len().next_multiple_of(HOLD_STEP_LEN_BYTES).max(HOLD_STEP_LEN_BYTES), b' ');
     seal_metadata(&padded, keyring)
 }
 
-/// Opens a note.
+/// Opens the reason of a hold.
 ///
 /// # Errors
 /// [`SealError`].
-pub fn open_note(bytes: &[u8], keyring: &SourceKeyring) -> Result<String, SealError> {
+pub fn open_hold(bytes: &[u8], keyring: &SourceKeyring) -> Result<String, SealError> {
     let identity = age_identity(&keyring.keys.metadata_identity)?;
-    let text = decrypt(bytes, &identity, NOTE_LEN_BYTES_MAX as u64)?;
+    let text = decrypt(bytes, &identity, HOLD_REASON_LEN_BYTES_MAX as u64)?;
     Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: no I/O, no clock, no async; bytes come in, facts and errors go out.
 
+pub mod keystore;
 pub mod msgpack;
 pub(crate) mod printable;
 pub mod records;

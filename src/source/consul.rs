@@ -162,6 +162,31 @@ impl Consul {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Authorized {
+    allow: bool,
+}
+
+impl Consul {
+    /// Whether the token has `acl = "write"`, which a restore needs. The web interface asks so; nothing if this Consul
+    /// does not tell.
+    async fn may_restore(&self, endpoint: &Endpoint) -> Option<bool> {
+        let headers = self.token().ok()?;
+        let mut request = Request::look("/v1/internal/acl/authorize", &headers, &endpoint.patience);
+        request.method = Method::POST;
+        let body = serde_json::json!([{ "Resource": "acl", "Access": "write" }]);
+        let sending = endpoint.prepared(&request).ok()?.body(body.to_string()).send();
+        let response = tokio::time::timeout(request.limit, sending).await.ok()?.ok()?;
+        let answer = endpoint.answered(request.operation, &headers, response);
+        if !answer.is_success() {
+            return None;
+        }
+        let found: Vec<Authorized> = answer.json().await.ok()?;
+        Some(found.first()?.allow)
+    }
+}
+
 /// A GET of a snapshot.
 pub(super) fn snapshot_request<'r>(
     path: &'r str,
@@ -273,7 +298,9 @@ impl Target for Consul {
                 let address = endpoint.address.to_string();
                 return Err(SourceError::NoLeader { service: ServiceKind::Consul, address });
             }
+            let is_permitted = self.may_restore(&endpoint).await;
             let mut preflight = Preflight::at(endpoint.address);
+            preflight.is_permitted = is_permitted;
             preflight.index = agent.as_ref().and_then(AgentSelf::index);
             if let Some(agent) = agent {
                 (preflight.version, preflight.cluster_name) = (agent.config.version, agent.config.datacenter);

@@ -19,6 +19,7 @@ pub mod env;
 pub mod error;
 mod http;
 pub mod inspect;
+pub mod keystore;
 pub mod nomad;
 pub mod restore;
 pub mod secret;

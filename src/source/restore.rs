@@ -36,7 +36,8 @@ pub struct Preflight {
     pub cluster_name: Option<String>,
     /// Its current Raft index. A snapshot with a lower one takes the cluster back in time, which no server refuses.
     pub index: Option<u64>,
-    /// Whether the token may restore, where the server tells: Vault by `capabilities-self`, Nomad by the token's type.
+    /// Whether the token may restore, where the server tells: Vault by `capabilities-self`, Nomad by the
+    /// token's type, Consul by asking itself.
     pub is_permitted: Option<bool>,
     /// The same of Vault's `snapshot-force`.
     pub is_force_permitted: Option<bool>,
@@ -94,6 +95,11 @@ pub trait Target: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`SourceError::Unsettled`] after `limit`.
     async fn settle(&self, at: &Address, limit: Duration) -> Result<Settled, SourceError>;
+
+    /// What is not as it should be after a restore that has settled, in words, as far as the token still lets us look.
+    async fn faults_after(&self, _at: &Address) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl<'r> Request<'r> {

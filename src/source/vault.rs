@@ -10,6 +10,7 @@ mod leader;
 pub mod login;
 mod look;
 mod path;
+mod peers;
 mod redirect;
 mod renewal;
 pub mod session;
@@ -274,5 +275,9 @@ impl Target for Vault {
 
     async fn settle(&self, at: &Address, limit: Duration) -> Result<Settled, SourceError> {
         settle::settle(&self.http.endpoint(at)?, limit).await
+    }
+
+    async fn faults_after(&self, at: &Address) -> Vec<String> {
+        self.peer_faults(at).await.unwrap_or_default()
     }
 }

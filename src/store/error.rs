@@ -166,7 +166,7 @@ impl StoreError {
             | Self::Invalid { hint, .. }
             | Self::Other { hint, .. } => *hint,
             Self::Timeout { .. } => Some("check the network, and that the endpoint is the right one"),
-            Self::Full { .. } => Some("free some space, or let gc drop old backups"),
+            Self::Full { .. } => Some("free some space: `hah-vault gc` drops old snapshots"),
             Self::Unsupported { .. } => Some(
                 "use a store with conditional writes: a local folder, AWS S3, Cloudflare R2, MinIO, Garage or Ceph in a recent version",
             ),

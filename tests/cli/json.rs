@@ -1,6 +1,7 @@
 //! `src/cli/json.md` against what is really printed.
 
-use super::sandbox::{Sandbox, fixture_path, spec};
+use super::sandbox::{Sandbox, fixture, fixture_path, spec};
+use crate::support::nomad_server::{self, NomadServer};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -41,7 +42,7 @@ fn agree(example: &Value, real: &Value, at: &str) {
     }
 }
 
-fn real_objects() -> Vec<Value> {
+async fn real_objects() -> Vec<Value> {
     let sandbox = Sandbox::new();
     let mut objects = Vec::new();
     let mut take = |args: &[&str]| {
@@ -60,6 +61,12 @@ fn real_objects() -> Vec<Value> {
     take(&["backup", &spec("consul", &fixture_path("consul-00.snap"))]);
     take(&["show", "consul@latest"]);
     take(&["restore", "vault@latest"]);
+    take(&["hold", "vault@latest", "--reason", "why not"]);
+    // Without grace, and with nothing else running: one snapshot is set aside and brought back.
+    take(&["backup", "--tag", "old", &spec("consul", &fixture_path("consul-01.snap"))]);
+    take(&["gc", "--keep-last", "0", "--grace", "0s", "--exclusive", "--force", "--budget", "1GB"]);
+    take(&["list", "--trash"]);
+    take(&["undelete", "consul/"]);
     let phrase = sandbox.file("phrase", "x");
     take(&["key", "add", "--label", "bob", "--new-passphrase-file", phrase.to_str().unwrap()]);
     take(&["key", "list"]);
@@ -71,11 +78,17 @@ fn real_objects() -> Vec<Value> {
         fs::write(entry.unwrap().path(), "garbage").unwrap();
     }
     take(&["list"]);
+    let server = NomadServer::start(&fixture("nomad-00.snap")).await;
+    let url = server.server.url();
+    let env = [("NOMAD_ADDR", url.as_str()), ("NOMAD_TOKEN", nomad_server::TOKEN)];
+    let name = sandbox.backup("nomad", "nomad-02.snap");
+    let ran = sandbox.run_with_env(["restore", &name, "--to", "nomad", "--yes", "--json"], &env).ok();
+    objects.extend(ran.objects());
     objects
 }
 
-#[test]
-fn the_document_agrees_with_every_object() {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_agrees_with_every_object() {
     let documented = documented();
     for (name, (example, fields)) in &documented {
         let mut names: BTreeSet<String> = example.as_object().unwrap().keys().cloned().collect();
@@ -83,7 +96,7 @@ fn the_document_agrees_with_every_object() {
         assert_eq!(&names, fields, "{name}");
     }
     let mut seen = BTreeSet::new();
-    for object in real_objects() {
+    for object in real_objects().await {
         let name = object["type"].as_str().unwrap().to_owned();
         let (example, _) = documented.get(&name).unwrap_or_else(|| panic!("{name} is not documented"));
         agree(example, &object, &name);

@@ -1,9 +1,10 @@
 //! What is refused: words, hint and exit code.
 
-use super::sandbox::{Sandbox, files, fixture, fixture_path, spec};
+use super::sandbox::{Sandbox, files, fixture, fixture_path, has_tool, spec};
 use flate2::{Compression, write::GzEncoder};
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -165,8 +166,65 @@ fn an_existing_file_is_not_written_over_without_force() {
     sandbox.run(["restore", "vault@latest", "-o", "out", "--force"]).ok();
     assert_eq!(fs::read(&path).unwrap(), fixture("vault-00.snap"));
     sandbox.run(["restore", "vault@latest", "-o", "/dev/null", "--force"]).refused(2, "not a file", "-o -");
-    sandbox.run(["restore", "vault@latest", "-o", "no/folder/x"]).refused(1, "cannot write beside", "");
+    sandbox.run(["restore", "vault@latest", "-o", "no/folder/x"]).refused(
+        1,
+        "cannot write no/folder/x: there is no folder no/folder",
+        "",
+    );
+    for force in [&[][..], &["--force"]] {
+        let ran = sandbox.run(["restore", "vault@latest", "-o", "."].iter().chain(force));
+        ran.refused(2, ". is a folder", "-o ./vault-");
+    }
     assert_eq!(files(&sandbox.work()).len(), 1);
+}
+
+#[test]
+fn a_source_that_is_not_there_is_named_with_those_that_are() {
+    let sandbox = Sandbox::with_repository();
+    // Nothing is there yet, and nobody has mistyped anything.
+    sandbox.run(["list", "vault"]).ok();
+    sandbox.backup("vault", "vault-00.snap");
+    sandbox.run(["list", "valut"]).refused(1, "there is no snapshot of a source valut", "sources: vault");
+    sandbox.run(["restore", "valut@latest"]).refused(1, "no snapshot of a source valut", "sources: vault");
+    sandbox.run(["show", "vault@2020-01-01"]).refused(2, "vault@2020-01-01 is before the first snapshot, vault/", "");
+}
+
+#[test]
+fn a_manifest_from_the_future_is_never_the_latest() {
+    let sandbox = Sandbox::with_repository();
+    let name = sandbox.backup("vault", "vault-00.snap");
+    let planted = sandbox.repo("manifests/vault/99991231T235959Z-00000000");
+    fs::write(&planted, "garbage").unwrap();
+    let ran = sandbox.run(["show", "vault@latest"]).ok();
+    assert!(ran.text().contains(&name), "{ran:?}");
+    assert!(ran.stderr.contains("warning: vault: 1 manifests claim a time that has not come yet"), "{ran:?}");
+    sandbox.run(["restore", "vault@latest", "-o", "out"]).ok();
+    // The second reader agrees.
+    if has_tool("age") && has_tool("zstd") && has_tool("python3") {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("format/restore.py");
+        let mut command = sandbox.command_of("python3", ["-B"]);
+        command.arg(script).arg("-i").arg(sandbox.config("identity.txt")).arg(sandbox.repo(""));
+        let ran = command.args(["vault@latest", "-o", "py.tar"]).output().unwrap();
+        let words = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success() && words.contains(&name) && words.contains("has not come yet"), "{words}");
+    }
+    // Where there is nothing else, it is taken, and says what is wrong with it.
+    fs::remove_file(sandbox.repo(&format!("manifests/{name}"))).unwrap();
+    sandbox.run(["show", "vault@latest"]).refused(1, "cannot open manifest vault/99991231T235959Z", "");
+}
+
+#[test]
+fn a_key_file_that_holds_something_else_is_named() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.backup("vault", "vault-00.snap");
+    let identity = sandbox.config("identity.txt");
+    for path in [&sandbox.file("rubbish", "\0\u{1}rubbish"), &identity] {
+        let ran = sandbox.run(["restore", "vault@latest", "-o", "out", "--key-file", path.to_str().unwrap()]);
+        ran.refused(12, &format!("{} is not a wrapped repository identity", path.display()), "repository-key.age");
+    }
+    let copy = sandbox.config("repository-key.age");
+    fs::remove_dir_all(sandbox.repo("keys")).unwrap();
+    sandbox.run(["restore", "vault@latest", "-o", "out", "--key-file", copy.to_str().unwrap()]).ok();
 }
 
 #[test]

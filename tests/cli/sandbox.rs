@@ -86,7 +86,12 @@ impl Sandbox {
     }
 
     pub(super) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(BINARY);
+        self.command_of(BINARY, args)
+    }
+
+    /// Another program in the same surroundings.
+    pub(super) fn command_of<S: AsRef<OsStr>>(&self, program: &str, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(program);
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.args(args).env_clear().env("PATH", path).env("HOME", self.dir.path().join("home"));
         command.env("TMPDIR", self.tmp()).current_dir(self.work()).stdin(Stdio::null());

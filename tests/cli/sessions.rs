@@ -108,7 +108,7 @@ impl World {
     }
 
     fn made(&self, what: &str) -> usize {
-        self.cluster.log().iter().filter(|line| line.contains(what) && line.contains("made")).count()
+        self.cluster.log().iter().filter(|line| line.starts_with(what) && line.contains("made")).count()
     }
 }
 
@@ -119,7 +119,7 @@ async fn with_a_jwt_file_and_an_address_all_three_are_backed_up_and_all_is_given
     let world = World::new().await.with_jwt();
     world.run(&ALL).ok();
     // One login, a token each for Consul and Nomad.
-    assert_eq!((world.made("token"), world.made("consul/creds"), world.made("nomad/creds")), (1, 1, 1));
+    assert_eq!((world.made("token"), world.made("lease consul/creds"), world.made("lease nomad/creds")), (1, 1, 1));
     let list = world.run(&["list", "--json"]).ok();
     assert_eq!(list.objects().len(), 3);
     assert!(!world.sandbox.config("").exists());
@@ -219,7 +219,7 @@ async fn everything_is_given_back_after_an_interruption() {
     signal(&child, "-INT");
     let ran = Ran::from(child.wait_with_output().unwrap());
     ran.refused(130, "interrupted", "");
-    assert_eq!((world.made("token"), world.made("consul/creds")), (1, 1), "{:?}", world.cluster.log());
+    assert_eq!((world.made("token"), world.made("lease consul/creds")), (1, 1), "{:?}", world.cluster.log());
     world.nothing_is_left(&ran);
 }
 

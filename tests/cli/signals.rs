@@ -1,6 +1,6 @@
-//! ctrl-C, SIGTERM and closed pipes.
+//! ctrl-C, SIGTERM, SIGHUP, SIGKILL and closed pipes.
 
-use super::sandbox::{Ran, Sandbox, files, fixture_path, spec};
+use super::sandbox::{BINARY, Ran, Sandbox, files, fixture_path, spec};
 use crate::support::s3_server::{ACCESS_KEY_ID, Fault, S3Server, SECRET_ACCESS_KEY};
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -25,9 +25,15 @@ pub(super) fn spawn(mut command: Command) -> Child {
 
 #[test]
 fn an_interrupted_backup_leaves_no_manifest_and_no_temporary_file() {
-    for name in ["-INT", "-TERM"] {
+    for name in ["-INT", "-TERM", "-HUP"] {
         let sandbox = Sandbox::with_repository();
-        let mut child = spawn(sandbox.command(["backup", "--raw", "big=-"]));
+        // These tests may themselves run under nohup, which their children inherit.
+        let backup = ["--default-signal=HUP", BINARY, "backup", "--raw", "big=-"];
+        let mut child = match name {
+            "-HUP" if cfg!(target_os = "linux") => spawn(sandbox.command_of("env", backup)),
+            "-HUP" => continue,
+            _ => spawn(sandbox.command(&backup[2..])),
+        };
         let mut pipe = child.stdin.take().unwrap();
         // More than a pipe holds: when it is written, the backup is running. The pipe stays open.
         let mut noise = vec![0; 20 << 20];
@@ -64,7 +70,9 @@ fn an_interrupted_restore_leaves_no_part_of_a_file() {
     let mut command = sandbox.command(["restore", "nomad@latest", "-o", "out"].iter().chain(&s3));
     command.envs(env);
     let child = spawn(command);
-    until("a part of the file", || !files(&sandbox.work()).is_empty());
+    let gets = server.count(&http::Method::GET);
+    // repository.json, the wrapped identity, the manifest, and then the pack.
+    until("the pack", || server.count(&http::Method::GET) >= gets + 4);
     signal(&child, "-INT");
     let ran = Ran::from(child.wait_with_output().unwrap());
     ran.refused(130, "interrupted", "");
@@ -76,6 +84,50 @@ fn an_interrupted_restore_leaves_no_part_of_a_file() {
     let ran = sandbox.run_with_env(logged.iter().chain(&s3), &trace).ok();
     assert!(!ran.stderr.contains(SECRET_ACCESS_KEY) && !ran.stderr.contains("AGE-SECRET-KEY"));
     sandbox.run_with_env(["restore", "nomad@latest", "-o", "out"].iter().chain(&s3), &env).ok();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_killed_restore_leaves_no_part_of_a_file() {
+    let server = S3Server::start();
+    let sandbox = Sandbox::new();
+    let endpoint = server.endpoint();
+    let env = [
+        ("HAH_VAULT_REPO", "s3://bucket/prefix"),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    let s3 = ["--s3-endpoint", &endpoint];
+    let backup = spec("nomad", &fixture_path("nomad-00.snap"));
+    sandbox.run_with_env(["backup", "--init", &backup].iter().chain(&s3), &env).ok();
+    server.throttle(500);
+    let gets = server.count(&http::Method::GET);
+    let mut command = sandbox.command(["restore", "nomad@latest", "-o", "out"].iter().chain(&s3));
+    command.envs(env);
+    let mut child = spawn(command);
+    let folder = sandbox.work();
+    let is_open = |id: u32| {
+        let links = std::fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten();
+        links.filter_map(|link| std::fs::read_link(link.path()).ok()).any(|path| path.starts_with(&folder))
+    };
+    until("the file", || server.count(&http::Method::GET) >= gets + 3 && is_open(child.id()));
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    assert!(files(&sandbox.work()).is_empty());
+}
+
+#[test]
+fn under_nohup_a_lost_terminal_is_no_reason_to_stop() {
+    let sandbox = Sandbox::with_repository();
+    let mut command = sandbox.command_of("sh", ["-c", "trap '' HUP; exec \"$0\" \"$@\"", BINARY]);
+    command.args(["backup", "--raw", "big=-"]);
+    let mut child = spawn(command);
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(&vec![7; 1 << 20]).unwrap();
+    signal(&child, "-HUP");
+    drop(pipe);
+    Ran::from(child.wait_with_output().unwrap()).ok();
 }
 
 #[test]
@@ -117,4 +169,11 @@ fn a_closed_pipe_is_an_error_for_a_restore_and_fine_for_a_list() {
     closed(&["restore", "vault@latest", "-o", "-"]).refused(1, "cannot write the restored snapshot: Broken pipe", "");
     closed(&["key", "export"]).refused(1, "cannot write to standard output: Broken pipe", "");
     closed(&["list"]).ok();
+    // Closed rather than a closed pipe: what is written would be lost unnoticed.
+    let shell = |script: &str| {
+        let mut command = sandbox.command_of("sh", ["-c", script, BINARY]);
+        Ran::from(command.args(["restore", "vault@latest", "-o", "-"]).output().unwrap())
+    };
+    shell("exec \"$0\" \"$@\" >&-").refused(2, "standard output is closed", "-o FILE");
+    shell("exec \"$0\" \"$@\" >/dev/null").ok();
 }

@@ -35,6 +35,12 @@ pub struct State {
     pub restored: Option<Vec<u8>>,
     /// Makes tokens that are good here, besides [`TOKEN`].
     pub cluster: Option<Cluster>,
+    /// After a restore there is no leader.
+    pub loses_leader: bool,
+    /// The Raft index that the agent tells.
+    pub index: u64,
+    /// Nomad's version.
+    pub version: &'static str,
 }
 
 pub struct NomadServer {
@@ -60,6 +66,9 @@ impl NomadServer {
             race: false,
             restored: None,
             cluster: None,
+            loses_leader: false,
+            index: 15,
+            version: "1.1.2",
         }))
     }
 
@@ -151,7 +160,12 @@ impl Handler for Agent {
                 Reply::text("200 OK", "application/json", "\"127.0.0.1:23647\"")
             }
             ("GET", "/v1/status/leader") => plain("500 Internal Server Error", "No cluster leader"),
-            ("GET", "/v1/agent/self") if is_known => Reply::text("200 OK", "application/json", AGENT_SELF),
+            ("GET", "/v1/agent/self") if is_known => {
+                let text = AGENT_SELF.replace("1.1.2", state.version);
+                let text =
+                    text.replace("\"applied_index\": \"15\"", &format!("\"applied_index\": \"{}\"", state.index));
+                Reply::text("200 OK", "application/json", &text)
+            }
             ("GET", "/v1/agent/self") => plain("403 Forbidden", "Permission denied"),
             ("GET", "/v1/acl/token/self") if is_known => {
                 Reply::text("200 OK", "application/json", r#"{"AccessorID":"eb70c0cc","Type":"management"}"#)
@@ -160,6 +174,7 @@ impl Handler for Agent {
             ("GET", PATH) => state.snapshot(request),
             ("PUT" | "POST", PATH) if request.body.starts_with(&[0x1f, 0x8b]) => {
                 state.restored = Some(request.body.clone());
+                state.has_leader &= !state.loses_leader;
                 plain("200 OK", "")
             }
             ("PUT" | "POST", PATH) => plain(

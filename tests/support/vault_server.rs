@@ -39,6 +39,10 @@ pub struct State {
     pub cluster_id: String,
     /// Logins, tokens and secrets, where a test needs them.
     pub cluster: Option<Cluster>,
+    /// Whether the token may use snapshot-force.
+    pub may_force: bool,
+    /// Raft's peers: address, and whether it leads.
+    pub peers: Vec<(String, bool)>,
     /// Until when health hangs.
     busy_until: Option<Instant>,
     /// What comes then.
@@ -65,6 +69,8 @@ pub fn state(role: Role, snapshot: &[u8]) -> Arc<Mutex<State>> {
         restored: None,
         cluster_id: CLUSTER_ID.into(),
         cluster: None,
+        may_force: false,
+        peers: vec![("127.0.0.1:23201".into(), true)],
         busy_until: None,
         next_role: None,
     }))
@@ -94,6 +100,13 @@ impl VaultServer {
 
 pub fn json(status: &str, body: &str) -> Reply {
     Reply::with(status, &[("Cache-Control", "no-store"), ("Content-Type", "application/json")], body.as_bytes())
+}
+
+/// What is in a gzip: a snapshot may have been wrapped anew.
+fn plain(gzip: &[u8]) -> Option<Vec<u8>> {
+    let mut tar = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(gzip), &mut tar).ok()?;
+    Some(tar)
 }
 
 fn sealed() -> Reply {
@@ -134,8 +147,22 @@ impl State {
             Role::Standby(leader) => (false, leader.clone()),
         };
         let body = format!(
-            r#"{{"ha_enabled":true,"is_self":{is_self},"leader_address":"{leader}","performance_standby":false,"raft_committed_index":30,"raft_applied_index":30}}"#
+            r#"{{"ha_enabled":true,"is_self":{is_self},"leader_address":"{leader}","leader_cluster_address":"https://127.0.0.1:23201","performance_standby":false,"raft_committed_index":30,"raft_applied_index":30}}"#
         );
+        json("200 OK", &body)
+    }
+
+    fn configuration(&self, request: &Request) -> Reply {
+        if let Some(reply) = self.refused(request, &request.path) {
+            return reply;
+        }
+        let server = |(address, leader): &(String, bool)| {
+            format!(
+                r#"{{"address":"{address}","leader":{leader},"node_id":"vault-1","protocol_version":"3","voter":true}}"#
+            )
+        };
+        let servers: Vec<String> = self.peers.iter().map(server).collect();
+        let body = format!(r#"{{"data":{{"config":{{"index":1,"servers":[{}]}}}}}}"#, servers.join(","));
         json("200 OK", &body)
     }
 
@@ -208,7 +235,7 @@ impl State {
             let text = r#"{"errors":["1 error occurred:\n\t* failed to decompress snapshot: EOF\n\n"]}"#;
             return json("500 Internal Server Error", text);
         }
-        let is_own = body == self.snapshot;
+        let is_own = body == self.snapshot || plain(body).is_some_and(|tar| Some(tar) == plain(&self.snapshot));
         if !is_own && !force {
             let text = r#"{"errors":["could not verify hash file, possibly the snapshot is using a different set of unseal keys; use the snapshot-force API to bypass this check"]}"#;
             return json("400 Bad Request", text);
@@ -245,14 +272,16 @@ impl Handler for Node {
             },
             ("GET", "/v1/sys/leader") => state.leader(),
             ("GET", "/v1/sys/seal-status") => state.seal_status(),
+            ("GET", "/v1/sys/storage/raft/configuration") => state.configuration(request),
             ("GET", PATH) => state.snapshot(request),
             ("POST" | "PUT", PATH) => state.restore(&request.body, false),
             ("POST" | "PUT", "/v1/sys/storage/raft/snapshot-force") => state.restore(&request.body, true),
             _ if state.cluster.is_some() => state.of_cluster(&state.cluster.clone().unwrap(), request),
-            ("POST", "/v1/sys/capabilities-self") => json(
-                "200 OK",
-                r#"{"sys/storage/raft/snapshot":["read","update"],"sys/storage/raft/snapshot-force":["deny"],"data":{}}"#,
-            ),
+            ("POST", "/v1/sys/capabilities-self") => {
+                let force = if state.may_force { "update" } else { "deny" };
+                let text = r#"{"sys/storage/raft/snapshot":["read","update"],"sys/storage/raft/snapshot-force":["FORCE"],"data":{}}"#;
+                json("200 OK", &text.replace("FORCE", force))
+            }
             _ => json("404 Not Found", r#"{"errors":["1 error occurred:\n\t* unsupported path\n\n"]}"#),
         }
     }

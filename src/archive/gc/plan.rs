@@ -3,7 +3,8 @@
 use super::budget::Growth;
 use super::packs::{self, Numbers};
 use super::survey::{self, Facts, Found, Survey, older};
-use super::{GcOptions, check_scope};
+use super::{GcOptions, GcReport, check_scope};
+use crate::archive::manifests::Listed;
 use crate::archive::retention::{self, Candidate, Moment, Reason, Verdict};
 use crate::archive::{ArchiveError, Cancel, GRACE, Repository};
 use crate::store::StoreTime;
@@ -103,6 +104,24 @@ impl Plan {
         self.retire().next().is_none() && self.delete_now.count == 0
     }
 
+    /// What [`execute`](super::execute()) would report if everything went as planned.
+    pub fn foretell(&self) -> GcReport {
+        let sum = |lens: &mut dyn Iterator<Item = u64>| {
+            lens.fold(Amount::default(), |mut sum, len_bytes| {
+                sum.add(len_bytes);
+                sum
+            })
+        };
+        GcReport {
+            retired: self.retire().map(|row| row.name.clone()).collect(),
+            trash: sum(&mut self.expire.iter().map(|(_, len)| *len)),
+            packs: sum(&mut self.unnamed.iter().filter_map(|unnamed| unnamed.pack_len_bytes)),
+            indexes: sum(&mut self.unnamed.iter().filter_map(|unnamed| unnamed.index_len_bytes)),
+            leftovers: sum(&mut self.leftovers.iter().map(|(_, len)| *len)),
+            ..GcReport::default()
+        }
+    }
+
     /// Until when what is retired now can be brought back.
     pub fn undelete_until(&self) -> StoreTime {
         let limit_ms = crate::archive::parent::millis(super::trash::UNDELETE_LIMIT);
@@ -164,33 +183,40 @@ fn judge<'s>(survey: &'s Survey, options: &GcOptions) -> Vec<Judged<'s>> {
     // Rule: a manifest younger than the grace may be the parent of a backup that goes on.
     let young = if options.rules.young_stay { options.grace.min(GRACE) } else { Duration::ZERO };
     let moment = Moment { now: survey.now, young };
-    let mut by_source: BTreeMap<&SourceName, Vec<(Candidate, u64, Option<&'s Numbers>)>> = BTreeMap::new();
+    let mut by_source: BTreeMap<&SourceName, Vec<Known<'s>>> = BTreeMap::new();
     for seen in &survey.manifests {
         let (tags, packs, opens) = match &seen.found {
             Found::Gone => continue,
             Found::Broken(_) => (Vec::new(), None, false),
             Found::Open(Facts { tags, packs }) => (tags.clone(), packs.as_ref(), true),
         };
-        let listed = &seen.listed;
-        let held = survey.holds.contains_key(&listed.name);
-        let candidate = Candidate { name: listed.name.clone(), modified: listed.modified, opens, tags, held };
-        by_source.entry(&listed.name.source).or_default().push((candidate, listed.len_bytes, packs));
+        let Listed { name, len_bytes, modified } = &seen.listed;
+        let held = survey.holds.contains_key(name);
+        let candidate = Candidate { name: name.clone(), modified: *modified, opens, tags, held };
+        by_source.entry(&name.source).or_default().push(Known { candidate, len_bytes: *len_bytes, packs });
     }
     let mut judged = Vec::with_capacity(survey.manifests.len());
-    for (source, list) in by_source {
-        let candidates: Vec<Candidate> = list.iter().map(|(candidate, ..)| candidate.clone()).collect();
+    for (source, known) in by_source {
+        let candidates: Vec<Candidate> = known.iter().map(|known| known.candidate.clone()).collect();
         let asked = options.source.as_ref().is_none_or(|only| only == source);
         let verdicts = if asked {
             retention::plan(&candidates, options.policy_of(source), &moment)
         } else {
             vec![Verdict::Keep(vec![Reason::NotAsked]); candidates.len()]
         };
-        for ((candidate, len_bytes, packs), verdict) in list.into_iter().zip(verdicts) {
+        for (Known { candidate, len_bytes, packs }, verdict) in known.into_iter().zip(verdicts) {
             let row = Row { name: candidate.name, len_bytes, modified: candidate.modified, verdict };
             judged.push(Judged { row, packs });
         }
     }
     judged
+}
+
+/// A manifest before it is judged.
+struct Known<'s> {
+    candidate: Candidate,
+    len_bytes: u64,
+    packs: Option<&'s Numbers>,
 }
 
 fn too_many(judged: &[Judged]) -> Vec<TooMany> {

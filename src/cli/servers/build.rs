@@ -162,3 +162,59 @@ fn extras(reach: &mut Reach, section: &Section, service: ServiceKind) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::path::Path;
+    use std::time::Duration;
+
+    /// A block, its lines with semicolons between.
+    fn section(text: &str) -> Section {
+        let config = Config::parse(Path::new("c.hcl"), &text.replace("; ", "\n")).expect(text);
+        config.sections.into_iter().next().expect("a block")
+    }
+
+    #[test]
+    fn what_no_variable_says_is_read_too() {
+        let consul = section(
+            "consul {; address = \"http://consul:8500\"; datacenter = \"dc2\"; stale = true; idle_timeout = \"5s\"; \
+             headers = { \"A\" = \"1\" }; basic_auth = \"me:pa:ss\"; proxy = \"http://p\"; token = \"t\"; tls {; ca_pem = \
+             \"PEM\"; skip_verify = true; }; }",
+        );
+        let settings = consul_settings(&consul);
+        assert_eq!((settings.datacenter.as_deref(), settings.stale), (Some("dc2"), true));
+        let reach = &settings.reach;
+        assert_eq!((reach.patience.gap, reach.headers[0].1.expose()), (Duration::from_secs(5), "1"));
+        assert_eq!(reach.basic_auth.as_ref().map(|basic| basic.user.as_str()), Some("me"));
+        assert_eq!((&reach.tls.authorities, reach.tls.skip_verify), (&Authorities::Pem("PEM".into()), true));
+        assert!(matches!(&settings.token, Token::Given(token) if token.expose() == "t"));
+    }
+
+    fn consul_settings(section: &Section) -> ConsulSettings {
+        consul(section).expect("settings")
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_by_its_place() {
+        for (text, words) in [
+            ("vault {; ; address = \"ftp://u:hunter2@v\"; }", "address (c.hcl:3) cannot be used"),
+            ("vault {; tls { client_key = \"/k\" }; }", "tls.client_key (c.hcl:2)"),
+            ("vault {; headers = { \"X-Vault-Token\" = \"t\" }; }", "X-Vault-"),
+            ("vault {; token = env(\"HAH_VAULT_TEST_NOT_SET\"); }", "HAH_VAULT_TEST_NOT_SET is not set"),
+        ] {
+            let error = vault(&section(text)).expect_err(words).to_string();
+            assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_catalog_is_asked_with_a_token_that_needs_no_vault() {
+        let token = |text: &str| catalog_token(&section(text)).expect(text);
+        assert!(matches!(token("consul {; }"), Some(Token::None)));
+        assert!(matches!(token("consul {; token = \"t\"; }"), Some(Token::Given(_))));
+        assert!(token("consul {; token = creds(\"c\"); }").is_none());
+        assert!(matches!(token("consul {; token = creds(\"c\"); catalog_token = \"anonymous\"; }"), Some(Token::None)));
+    }
+}

@@ -105,3 +105,104 @@ impl Read<'_> {
         self.wrong(key, format!("the login by {} needs it", self.section.text("auth").unwrap_or_default()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::source::Secret;
+    use crate::source::token::TokenKind;
+
+    /// The login of a block, its lines with semicolons between, and of variables.
+    fn read(block: &str, variables: &[(&str, &str)]) -> Result<Login, SourceError> {
+        let text = format!("vault {{\n{}\n}}\n", block.replace("; ", "\n"));
+        let lookup = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+        let config = Config::parse(Path::new("c.hcl"), &text).expect(block).merged(&lookup);
+        let section = config.sections.into_iter().next().expect("a block");
+        let settings = build::vault(&section).expect("settings");
+        login(&section, &settings)
+    }
+
+    fn shown(token: &Token, kind: TokenKind) -> String {
+        match token {
+            Token::File { path, .. } => path.display().to_string(),
+            other => other.require(ServiceKind::Vault, kind).as_ref().map_or("none", Secret::expose).to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_way_to_log_in_is_read_from_the_file_and_from_variables() {
+        let approle =
+            "auth \"approle\" {; role_id = \"r\"; secret_id = file(\"/s\"); wrapped = true; role_name = \"n\"; }";
+        let by_env = [
+            ("HAH_VAULT_AUTH", "approle"),
+            ("HAH_VAULT_AUTH_ROLE_ID", "r"),
+            ("HAH_VAULT_AUTH_SECRET_ID_FILE", "/s"),
+            ("HAH_VAULT_AUTH_SECRET_ID_WRAPPED", "1"),
+            ("HAH_VAULT_AUTH_ROLE_NAME", "n"),
+        ];
+        for login in [read(approle, &[]), read("", &by_env)] {
+            let Ok(Login::AppRole { mount, role_id, secret_id: Some(id), wrapped: true, role_name }) = login else {
+                panic!("{login:?}")
+            };
+            assert_eq!((mount.as_str(), role_name.as_deref()), ("approle", Some("n")));
+            assert_eq!(
+                (shown(&role_id, TokenKind::RoleId), shown(&id, TokenKind::SecretId)),
+                ("r".into(), "/s".into())
+            );
+        }
+        let kubernetes = "auth \"kubernetes\" { role = \"b\" }";
+        let by_env = [("HAH_VAULT_AUTH", "kubernetes"), ("HAH_VAULT_AUTH_ROLE", "b")];
+        for login in [read(kubernetes, &[]), read("", &by_env)] {
+            let Ok(Login::Kubernetes { mount, role, jwt }) = login else { panic!("{login:?}") };
+            assert_eq!((mount.as_str(), role.as_str()), ("kubernetes", "b"));
+            assert_eq!(shown(&jwt, TokenKind::Jwt), KUBERNETES_JWT);
+        }
+        let ldap = "auth \"ldap\" {; mount = \"m\"; username = \"u\"; password = \"p\"; }";
+        let by_env = [
+            ("HAH_VAULT_AUTH", "userpass"),
+            ("HAH_VAULT_AUTH_MOUNT", "m"),
+            ("HAH_VAULT_AUTH_USERNAME", "u"),
+            ("HAH_VAULT_AUTH_PASSWORD", "p"),
+        ];
+        for login in [read(ldap, &[]), read("", &by_env)] {
+            let Ok(Login::Userpass { mount, username, password }) = login else { panic!("{login:?}") };
+            assert_eq!((mount.as_str(), username.as_str()), ("m", "u"));
+            assert_eq!(shown(&password, TokenKind::Password), "p");
+        }
+        let jwt = read("auth \"jwt\" {; role = \"b\"; jwt = file(\"/j\"); }", &[]);
+        assert!(
+            matches!(&jwt, Ok(Login::Jwt { mount, role: Some(role), .. }) if mount == "jwt" && role == "b"),
+            "{jwt:?}"
+        );
+        let cert = read("auth \"cert\" { name = \"n\" }", &[]);
+        assert!(
+            matches!(&cert, Ok(Login::Cert { mount, name: Some(name) }) if mount == "cert" && name == "n"),
+            "{cert:?}"
+        );
+        let token = read("token = file(\"/t\")", &[]);
+        assert!(matches!(&token, Ok(Login::Token(Token::File { optional: false, .. }))), "{token:?}");
+    }
+
+    #[test]
+    fn what_a_login_lacks_is_named_as_key_and_variable() {
+        for (block, variables, words) in [
+            ("auth \"approle\" {; }", &[][..], "auth.role_id, or HAH_VAULT_AUTH_ROLE_ID (c.hcl:2)"),
+            ("auth \"kubernetes\" {; }", &[], "HAH_VAULT_AUTH_ROLE (c.hcl:2)"),
+            ("", &[("HAH_VAULT_AUTH", "ldap")], "HAH_VAULT_AUTH_USERNAME (HAH_VAULT_AUTH)"),
+            ("", &[("HAH_VAULT_AUTH", "magic")], "none of token, approle"),
+            (
+                "",
+                &[
+                    ("HAH_VAULT_AUTH", "approle"),
+                    ("HAH_VAULT_AUTH_ROLE_ID", "r"),
+                    ("HAH_VAULT_AUTH_SECRET_ID_WRAPPED", "maybe"),
+                ],
+                "neither true nor false",
+            ),
+        ] {
+            let error = read(block, variables).expect_err(words).to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

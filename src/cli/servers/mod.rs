@@ -125,18 +125,9 @@ impl Servers {
         Ok(fields.iter().find_map(|field| secrets.get(field).ok()).cloned())
     }
 
-    /// S3 keys that Vault makes.
-    pub(super) async fn aws(
-        &self,
-        section: &Section,
-        key: &str,
-        reference: &Reference,
-    ) -> Result<Credentials, CliError> {
+    /// S3 keys that Vault makes at a path.
+    pub(super) async fn aws(&self, section: &Section, key: &str, path: &str) -> Result<Credentials, CliError> {
         let failed = |source| secret_error(section, key, source);
-        let Reference::Aws(path) = reference else {
-            let secret = self.secret(section, key, reference).await?;
-            return Err(CliError::usage(format!("{key} has {} characters", secret.expose().len()), "write aws(\"…\")"));
-        };
         let session = Arc::clone(&self.sessions).session_of(section.clone()).await.map_err(failed)?;
         let keys = session.aws_credentials(path).await.map_err(failed)?;
         Ok(Credentials {

@@ -1,0 +1,181 @@
+//! `gc`, `undelete`, `hold`, and tags.
+
+use super::sandbox::{Sandbox, files, fixture, fixture_path, spec};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// Names of one second have no order.
+fn next_second() {
+    std::thread::sleep(Duration::from_millis(1100));
+}
+
+/// Three snapshots of one source, the first of them tagged.
+fn three() -> (Sandbox, Vec<String>) {
+    let sandbox = Sandbox::with_repository();
+    let first = sandbox.run(["backup", "--json", "--tag", "v1", &spec("vault", &fixture_path("vault-00.snap"))]).ok();
+    let mut names = vec![first.objects()[0]["manifest"].as_str().unwrap().to_owned()];
+    for file in ["vault-01.snap", "vault-02.snap"] {
+        next_second();
+        names.push(sandbox.backup("vault", file));
+    }
+    (sandbox, names)
+}
+
+/// Without grace: a promise that nothing else runs.
+const AT_ONCE: [&str; 3] = ["--exclusive", "--grace", "0s"];
+
+fn gc<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["gc"], &AT_ONCE[..], more].concat()
+}
+
+#[test]
+fn a_dry_run_shows_each_snapshot_with_its_reason_and_changes_nothing() {
+    let (sandbox, names) = three();
+    let before = files(&sandbox.repo(""));
+    let ran = sandbox.run(gc(&["--dry-run", "--keep-tag", "v1"])).ok();
+    let row = |name: &str| ran.text().lines().find(|l| l.starts_with(name)).unwrap().to_owned();
+    assert!(row(&names[0]).contains("stays  tag"), "{ran:?}");
+    assert!(row(&names[1]).contains("goes   its day keeps"), "{ran:?}");
+    assert!(row(&names[2]).contains("stays  newest"), "{ran:?}");
+    assert!(ran.text().contains("1 snapshots would go"), "{ran:?}");
+    assert_eq!(files(&sandbox.repo("")), before);
+    // With the grace of everybody nothing is old enough.
+    let ran = sandbox.run(["gc", "--dry-run", "--keep-last", "1"]).ok();
+    assert!(ran.text().contains("young") && !ran.text().contains("goes"), "{ran:?}");
+}
+
+#[test]
+fn what_went_comes_back_and_what_is_deleted_does_not() {
+    let (sandbox, names) = three();
+    let ran = sandbox.run(gc(&["--keep-last", "0"]));
+    ran.refused(1, "2 of 3 snapshots would go", "--force");
+    let ran = sandbox.run(gc(&["--keep-last", "0", "--force"])).ok();
+    assert!(ran.text().contains("2 snapshots set aside") && ran.text().contains("class A"), "{ran:?}");
+    let trash = sandbox.run(["list", "--trash"]).ok().text();
+    assert!(trash.contains(&names[0]) && trash.contains(&names[1]) && trash.contains("UNDELETE UNTIL"), "{trash}");
+    let said = sandbox.run(["undelete", &names[0]]).ok().stderr;
+    assert!(said.contains("is back") && said.contains("hold"), "{said}");
+    let back = sandbox.run(["list", "--json"]).ok().objects()[0]["manifest"].as_str().unwrap().to_owned();
+    assert_eq!(sandbox.run(["restore", &back, "-o", "-"]).ok().stdout, fixture("vault-00.snap"));
+    next_second();
+    // The copies are older than a grace of nothing.
+    let ran = sandbox.run(gc(&["--keep-all"])).ok();
+    assert!(ran.text().contains("2 trash copies"), "{ran:?}");
+    sandbox.run(["undelete", &names[1]]).refused(2, "nothing in the trash", "list --trash");
+    assert_eq!(sandbox.run(["restore", &back, "-o", "-"]).ok().stdout, fixture("vault-00.snap"));
+}
+
+#[test]
+fn a_hold_shows_keeps_and_ends() {
+    let (sandbox, names) = three();
+    sandbox.run(["hold", &names[1], "--reason", "the audit"]).ok();
+    assert!(sandbox.run(["hold", &names[1]]).ok().stderr.contains("was held already"));
+    let list = sandbox.run(["list"]).ok().text();
+    assert!(list.lines().any(|l| l.starts_with(&names[1]) && l.ends_with(" held")), "{list}");
+    assert!(list.lines().any(|l| l.starts_with(&names[0]) && l.ends_with(" #v1")), "{list}");
+    assert!(sandbox.run(["show", &names[1]]).ok().text().contains("the audit"));
+    let ran = sandbox.run(gc(&["--keep-last", "1", "-v"])).ok();
+    assert!(ran.text().lines().any(|l| l.starts_with(&names[1]) && l.contains("held")), "{ran:?}");
+    sandbox.run(["hold", "--release", &names[1]]).ok();
+    let ran = sandbox.run(gc(&["--keep-last", "1", "--json"])).ok();
+    assert_eq!(ran.objects().last().unwrap()["dropped"], 1);
+    sandbox.run(["undelete", &names[1], "--hold"]).ok();
+    let held: Vec<bool> =
+        sandbox.run(["list", "--json"]).ok().objects().iter().map(|o| o["held"].as_bool().unwrap()).collect();
+    assert_eq!(held.iter().filter(|held| **held).count(), 1);
+}
+
+#[test]
+fn wrong_wishes_are_refused_with_what_to_do() {
+    let (sandbox, names) = three();
+    sandbox.run(["gc", "--grace", "1h"]).refused(2, "--grace", "--exclusive");
+    assert_eq!(sandbox.run(["gc", "--keep-within", "6m"]).code, 2);
+    assert_eq!(sandbox.run(["gc", "--keep-all", "--keep-last", "1"]).code, 2);
+    assert_eq!(sandbox.run(["gc", "--budget", "10"]).code, 0);
+    assert_eq!(sandbox.run(["gc", "--budget", "ten"]).code, 2);
+    assert_eq!(sandbox.run(["backup", "--tag", "a b", "vault=-"]).code, 2);
+    sandbox.run(["hold", "nowhere"]).refused(2, "no manifest", "near");
+    let key = sandbox.run(["key", "writer", "--source", "vault"]).ok().text();
+    let ran = sandbox.run_with_env(["gc"], &[("HAH_VAULT_WRITER_KEY", key.trim())]);
+    ran.refused(12, "scope *", "init");
+    assert!(!ran.stderr.contains(key.trim()));
+    // Its own snapshots the same key may hold.
+    sandbox.run_with_env(["hold", &names[0]], &[("HAH_VAULT_WRITER_KEY", key.trim())]).ok();
+}
+
+#[test]
+fn a_manifest_that_does_not_open_keeps_packs_and_is_said_so() {
+    let (sandbox, names) = three();
+    let broken = sandbox.repo("manifests").join(&names[0]);
+    std::fs::write(&broken, "rubbish").unwrap();
+    std::fs::remove_file(sandbox.repo("manifests").join(&names[2])).unwrap();
+    next_second();
+    let ran = sandbox.run(gc(&["--keep-all"]));
+    assert_eq!(ran.code, 3);
+    assert!(ran.stderr.contains("no pack is deleted") && ran.stderr.contains(&names[0]), "{ran:?}");
+    let ran = sandbox.run(gc(&["--keep-all", "--ignore", &names[0]])).ok();
+    assert!(ran.stderr.contains("is ignored") && !ran.text().contains("deleted: 0 packs"), "{ran:?}");
+    assert!(broken.exists());
+    assert_eq!(sandbox.run(["restore", &names[1], "-o", "-"]).ok().stdout, fixture("vault-01.snap"));
+}
+
+#[test]
+fn a_budget_is_told_in_words() {
+    let (sandbox, _) = three();
+    let ran = sandbox.run(["gc", "--dry-run", "--budget", "10GB"]).ok();
+    assert!(ran.text().contains("budget of 10.0 GB") && ran.text().contains("a day of history"), "{ran:?}");
+    let ran = sandbox.run(["gc", "--dry-run", "--budget", "1kB"]).ok();
+    assert!(ran.text().contains("it is used up"), "{ran:?}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in files(from) {
+        let path = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::copy(file, path).unwrap();
+    }
+}
+
+#[test]
+fn a_gc_that_is_killed_at_any_moment_leaves_what_the_next_one_deletes() {
+    const KILLS: u32 = 20;
+    let (sandbox, names) = three();
+    let (repo, kept) = (sandbox.repo(""), sandbox.work().join("kept"));
+    // One in the trash, two to retire, one to stay, and packs of a run that crashed.
+    sandbox.run(gc(&["--keep-tag", "v1", "--force"])).ok();
+    next_second();
+    let newest = sandbox.backup("vault", "vault-00-go127.snap");
+    let crashed = sandbox.backup("consul", "consul-00.snap");
+    std::fs::remove_file(sandbox.repo("manifests").join(crashed)).unwrap();
+    copy(&repo, &kept);
+    let command = gc(&["--keep-last", "0", "--force"]);
+    let begin = Instant::now();
+    sandbox.run(&command).ok();
+    let whole = begin.elapsed();
+    for kill in 0..KILLS {
+        std::fs::remove_dir_all(&repo).unwrap();
+        copy(&kept, &repo);
+        let mut child = sandbox.command(&command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(whole * kill / KILLS);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let list = sandbox.run(["list", "--json"]).ok().objects();
+        let there: Vec<&str> = list.iter().map(|o| o["manifest"].as_str().unwrap()).collect();
+        assert!(there.contains(&newest.as_str()), "{kill}");
+        for (name, file) in [(&names[0], "vault-00.snap"), (&names[2], "vault-02.snap")] {
+            if there.contains(&name.as_str()) {
+                assert_eq!(sandbox.run(["restore", name, "-o", "-"]).ok().stdout, fixture(file), "{kill}");
+            }
+        }
+        for _ in 0..2 {
+            sandbox.run(&command).ok();
+        }
+        let restored = sandbox.run(["restore", "--fast", &newest, "-o", "-"]).ok().stdout;
+        assert!(!restored.is_empty(), "{kill}");
+        let packs = sandbox.run(["show", "--json", &newest]).ok().objects()[0]["packs"].as_array().unwrap().len();
+        let count = |name| files(&sandbox.repo(name)).len();
+        assert_eq!((count("packs"), count("index")), (packs, packs), "{kill}");
+        assert_eq!((count("manifests"), count("trash"), count("probe")), (1, 0, 0), "{kill}");
+    }
+}
