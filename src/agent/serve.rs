@@ -359,7 +359,11 @@ async fn serve_http(
     }
 }
 
-fn check_access(listen: &Listen, access: &Access) -> Result<(), ServeError> {
+/// Refuses an address beyond the own machine without a token, and a token file without a token.
+///
+/// # Errors
+/// [`ServeError::NeedsToken`], [`ServeError::Token`].
+pub fn check_access(listen: &Listen, access: &Access) -> Result<(), ServeError> {
     let is_open = matches!(listen, Listen::Tcp(address) if !address.ip().is_loopback());
     match &access.token_file {
         None if is_open => Err(ServeError::NeedsToken { listen: listen.to_string() }),

@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::servers::Servers;
 use super::settings::Settings;
 use super::{human, init};
-use crate::archive::Repository;
+use crate::archive::{ArchiveError, Monitor, Repository};
 use crate::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
 use crate::archive::repository::read_info;
 use crate::config::{Kind, Section};
@@ -17,6 +17,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const FORM: &str = "write NAME=PATH, NAME=- for standard input, vault, consul or nomad for the service itself, or the \
                     name of a source in the configuration file";
@@ -83,6 +84,26 @@ fn keystores(
         keystores.insert(nomad.clone(), folder);
     }
     Ok(keystores)
+}
+
+/// One configured source, for the agent.
+pub(super) async fn one(
+    context: &Context,
+    name: &SourceName,
+    fresh: bool,
+    monitor: Arc<dyn Monitor>,
+) -> Result<BackupReport, CliError> {
+    let args = Backup { fresh, ..Backup::default() };
+    let Sources { specs, failed } = parse_sources(&[name.to_string()], &context.settings, &context.servers).await?;
+    if let Some((_, error)) = failed.into_iter().next() {
+        return Err(error);
+    }
+    let keystores = keystores(None, &specs, &context.settings)?;
+    let options = options(&args, &specs, &keystores, &context.settings);
+    let repository = Repository { monitor, ..open(context, false).await? };
+    let outcome = backup(&repository, specs, &options, &context.cancel).await?.into_iter().next();
+    let missing = || ArchiveError::Internal("a backup without an outcome".into());
+    Ok(outcome.ok_or_else(missing)?.1?)
 }
 
 async fn open(context: &Context, make: bool) -> Result<Repository, CliError> {
@@ -222,7 +243,7 @@ fn row(report: &BackupReport) -> Vec<String> {
     ]
 }
 
-fn object(report: &BackupReport) -> serde_json::Value {
+pub(super) fn object(report: &BackupReport) -> serde_json::Value {
     let manifest = &report.manifest;
     json!({
         "type": "backup",
@@ -246,7 +267,6 @@ fn object(report: &BackupReport) -> serde_json::Value {
 mod tests {
     use super::*;
     use futures::executor::block_on;
-    use std::sync::Arc;
 
     fn parse_all(texts: &[&str]) -> Result<Vec<SourceSpec>, CliError> {
         let settings = Arc::new(Settings::none());

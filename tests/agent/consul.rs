@@ -6,7 +6,7 @@ use hah_vault::agent::lock::{Attempt, ConsulLock, ConsulLockSettings, LOCK_FLAGS
 use hah_vault::agent::{Clock, Journal, Leadership, MachineClock, Presence, PresenceSettings, RunKind, Settled};
 use hah_vault::source::settings::{ConsulSettings, FreshToken, Reach};
 use hah_vault::source::token::Token;
-use hah_vault::source::{Consul, Secret};
+use hah_vault::source::{Address, Consul, Secret};
 use hah_vault::world::Machine;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const MASTER: &str = "3a0c2f0e-6d2f-4f0e-9a55-6c5c1f6d7e11";
 
 fn client(server: &ConsulServer) -> Arc<Consul> {
     let settings = ConsulSettings {
-        reach: Reach::at(vec![server.url().parse().unwrap()]),
+        reach: Reach::at(vec![Address::of(false, "127.0.0.1", server.http_port).unwrap()]),
         token: Token::Given(Secret::from(MASTER)),
         datacenter: None,
         stale: false,
