@@ -378,6 +378,11 @@ pub fn generate_reader(repository: RepositoryId) -> (Zeroizing<String>, Reader) 
     (Zeroizing::new(text), Reader::Recipient(Box::new(recipient)))
 }
 
+/// Whether bytes have the form of a wrapped identity, an age file with a whole header. Only its reader can tell more.
+pub fn is_wrapped(bytes: &[u8]) -> bool {
+    age::Decryptor::new_buffered(bytes).is_ok()
+}
+
 /// What a command holds: a writer key, and for reading packs the repository identity.
 #[derive(Debug, Clone)]
 pub struct Keyring {

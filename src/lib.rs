@@ -8,6 +8,8 @@
 //!                                    ├──> keys       who may read and write
 //!                            cli ──> ├──> config     the configuration file, and the environment
 //!                                    └──> world      clock and random numbers
+//! cli ──> telemetry ──> archive      what happened, as metrics and pings
+//! cli ──> agent ──────> archive      schedules, one replica at a time, a control API
 //!                                  all ──> format    (crate hah-vault-format) the bytes
 //! ```
 //!
@@ -24,4 +26,5 @@ pub mod pipeline;
 pub mod snapshot;
 pub mod source;
 pub mod store;
+pub mod telemetry;
 pub mod world;

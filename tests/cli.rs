@@ -13,3 +13,5 @@ mod sandbox;
 mod services;
 mod sessions;
 mod signals;
+mod telemetry;
+mod verify;

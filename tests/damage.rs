@@ -5,8 +5,10 @@
 
 use crate::support::repo::{TestRepository, fixture};
 use bytes::Bytes;
-use hah_vault::archive::ArchiveError;
+use hah_vault::archive::host_state::HostState;
 use hah_vault::archive::repository::{self, open_identity};
+use hah_vault::archive::verify::{Rehearse, Report, VerifyOptions, verify};
+use hah_vault::archive::{ArchiveError, Cancel};
 use hah_vault::keys::{Identities, KeyError, NoPrompt, RepositoryIdentity, generate_reader};
 use hah_vault::pipeline::seal::SealError;
 use hah_vault::store::{MemoryStore, Store, StoreError, StoreTime};
@@ -214,8 +216,66 @@ async fn row(made: &Made, kind: &Kind, objects: &Objects) -> Vec<String> {
         opened.map_or_else(|error| class(&error), |_| "ok".into()),
         restored,
         latest,
+        checked(&test, made, Depth::Structure).await,
+        checked(&test, made, Depth::Data).await,
+        checked(&test, made, Depth::Rehearsal).await,
         backup(&test, kind).await,
     ]
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Structure,
+    Data,
+    Rehearsal,
+}
+
+/// What `verify` finds on a host that has seen all snapshots: whole ones of all, and flaws. What it says of a snapshot
+/// must be so, as far as the depth claims.
+async fn checked(test: &TestRepository, made: &Made, depth: Depth) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let state = HostState::new(folder.path().into());
+    for manifests in made.manifests.values() {
+        let names = manifests.each_ref().map(|manifest| manifest.name.clone());
+        state.note_seen(&names[0].source, &names).unwrap();
+    }
+    let hash = |(key, bytes): (&String, &Bytes)| (key.clone(), ObjectId::of(bytes));
+    let keys = made.objects.iter().filter(|(key, _)| key.starts_with("keys/")).map(hash).collect();
+    state.save_keys(&keys).unwrap();
+    let options = VerifyOptions {
+        read_data: (depth == Depth::Data).then_some(100),
+        rehearse: (depth == Depth::Rehearsal).then_some(Rehearse::All),
+        state: Some(&state),
+        ..VerifyOptions::default()
+    };
+    let report = match verify(&test.repository, &options, &Cancel::default()).await {
+        Ok(report) => report,
+        Err(error) => return class(&error),
+    };
+    for name in test.manifests().await {
+        let claims_damage = report.affected.iter().any(|affected| affected.name == name);
+        let restored = test.restore(&name).await;
+        if claims_damage || depth != Depth::Structure {
+            assert_eq!(claims_damage, restored.is_err(), "{name}: {:?}, {report:?}", restored.err());
+        }
+    }
+    summary(&report)
+}
+
+fn summary(report: &Report) -> String {
+    let (all, whole) = report.snapshots();
+    let mut flaws: Vec<String> = report
+        .damage
+        .iter()
+        .map(|damage| {
+            let kind = damage.key.split('/').next().unwrap_or_default();
+            format!(", {kind} {}", damage.flaw.as_str())
+        })
+        .collect();
+    flaws.dedup();
+    let lost = if report.chain.lost.is_empty() { "" } else { ", lost" };
+    assert_eq!(report.is_damaged(), whole < all || !flaws.is_empty() || !lost.is_empty());
+    format!("{whole}/{all}{}{lost}", flaws.concat())
 }
 
 /// A further backup, and whether it restores.
@@ -267,96 +327,98 @@ async fn damage_gives_the_exact_bytes_or_a_named_error_and_backups_heal() {
             table += &format!("{} | {change} | {}\n", kind.name, cells.join(" | "));
         }
     }
-    println!("object | change | identity | list | open | restore | latest | backup, then restore\n{table}");
+    let columns =
+        "identity | list | open | restore | latest | verify | --read-data | --rehearse | backup, then restore";
+    println!("object | change | {columns}\n{table}");
     assert_eq!(table.trim(), EXPECTED.trim(), "found:\n{table}");
 }
 
-/// A pack with flipped bits keeps its length, so a backup cannot see it and reuses it: `verify --read-data` can.
+/// A pack with flipped bits keeps its length: only `verify --read-data` finds out, and tells the backups of its host.
 const EXPECTED: &str = "
-pack | nothing | ok | 2 | ok | exact | exact | exact, reused
-pack | delete | ok | 2 | ok | not found | not found | exact
-pack | cut to 0 | ok | 2 | ok | name | name | exact
-pack | cut to 1 | ok | 2 | ok | name | name | exact
-pack | cut to a half | ok | 2 | ok | name | name | exact
-pack | cut by 1 | ok | 2 | ok | name | name | exact
-pack | flip first | ok | 2 | ok | name | name | name, reused
-pack | flip middle | ok | 2 | ok | name | name | name, reused
-pack | flip last | ok | 2 | ok | name | name | name, reused
-pack | append 1 | ok | 2 | ok | name | name | exact
-pack | append 1000 | ok | 2 | ok | name | name | exact
-pack | append 100 MB | ok | 2 | ok | too long | too long | exact
-pack | replace by older | ok | 2 | ok | name | name | exact
-pack | swap with older | ok | 2 | ok | name | name | exact
-pack | of another source | ok | 2 | ok | name | name | exact
-pack | of another repository | ok | 2 | ok | name | name | exact
-pack | duplicate | ok | 2 | ok | exact | exact | exact, reused
-pack | rename | ok | 2 | ok | not found | not found | exact
-index | nothing | ok | 2 | ok | exact | exact | exact, reused
-index | delete | ok | 2 | ok | exact | exact | exact
-index | cut to 0 | ok | 2 | ok | exact | exact | exact
-index | cut to 1 | ok | 2 | ok | exact | exact | exact
-index | cut to a half | ok | 2 | ok | exact | exact | exact
-index | cut by 1 | ok | 2 | ok | exact | exact | exact
-index | flip first | ok | 2 | ok | exact | exact | exact
-index | flip middle | ok | 2 | ok | exact | exact | exact
-index | flip last | ok | 2 | ok | exact | exact | exact
-index | append 1 | ok | 2 | ok | exact | exact | exact
-index | append 1000 | ok | 2 | ok | exact | exact | exact
-index | append 100 MB | ok | 2 | ok | exact | exact | exact
-index | replace by older | ok | 2 | ok | exact | exact | exact
-index | swap with older | ok | 2 | ok | exact | exact | exact
-index | of another source | ok | 2 | ok | exact | exact | exact
-index | of another repository | ok | 2 | ok | exact | exact | exact
-index | duplicate | ok | 2 | ok | exact | exact | exact, reused
-index | rename | ok | 2 | ok | exact | exact | exact
-manifest | nothing | ok | 2 | ok | exact | exact | exact
-manifest | delete | ok | 1 | not found | not found | older | exact
-manifest | cut to 0 | ok | 2 | not age | not age | not age | exact
-manifest | cut to 1 | ok | 2 | not age | not age | not age | exact
-manifest | cut to a half | ok | 2 | not age | not age | not age | exact
-manifest | cut by 1 | ok | 2 | not age | not age | not age | exact
-manifest | flip first | ok | 2 | not age | not age | not age | exact
-manifest | flip middle | ok | 2 | not age | not age | not age | exact
-manifest | flip last | ok | 2 | not age | not age | not age | exact
-manifest | append 1 | ok | 2 | not age | not age | not age | exact
-manifest | append 1000 | ok | 2 | not age | not age | not age | exact
-manifest | append 100 MB | ok | 2 | too long | too long | too long | exact
-manifest | replace by older | ok | 2 | tag | tag | tag | exact
-manifest | swap with older | ok | 2 | tag | tag | tag | exact
-manifest | of another source | ok | 2 | no key | no key | no key | exact
-manifest | of another repository | ok | 2 | no key | no key | no key | exact
-manifest | duplicate | ok | 3 | ok | exact | tag | exact
-manifest | rename | ok | 2 | not found | not found | tag | exact
-key | nothing | ok | 2 | ok | exact | exact | exact
-key | delete | no identity | 2 | ok | exact | exact | exact
-key | cut to 0 | no identity | 2 | ok | exact | exact | exact
-key | cut to 1 | no identity | 2 | ok | exact | exact | exact
-key | cut to a half | no identity | 2 | ok | exact | exact | exact
-key | cut by 1 | no identity | 2 | ok | exact | exact | exact
-key | flip first | no identity | 2 | ok | exact | exact | exact
-key | flip middle | no identity | 2 | ok | exact | exact | exact
-key | flip last | no identity | 2 | ok | exact | exact | exact
-key | append 1 | no identity | 2 | ok | exact | exact | exact
-key | append 1000 | no identity | 2 | ok | exact | exact | exact
-key | append 100 MB | no identity | 2 | ok | exact | exact | exact
-key | replace by older | no identity | 2 | ok | exact | exact | exact
-key | swap with older | ok | 2 | ok | exact | exact | exact
-key | of another repository | no identity | 2 | ok | exact | exact | exact
-key | duplicate | ok | 2 | ok | exact | exact | exact
-key | rename | ok | 2 | ok | exact | exact | exact
-repository | nothing | ok | 2 | ok | exact | exact | exact
-repository | delete | ok | 2 | ok | exact | exact | exact
-repository | cut to 0 | ok | 2 | ok | exact | exact | exact
-repository | cut to 1 | ok | 2 | ok | exact | exact | exact
-repository | cut to a half | ok | 2 | ok | exact | exact | exact
-repository | cut by 1 | ok | 2 | ok | exact | exact | exact
-repository | flip first | ok | 2 | ok | exact | exact | exact
-repository | flip middle | ok | 2 | ok | exact | exact | exact
-repository | flip last | ok | 2 | ok | exact | exact | exact
-repository | append 1 | ok | 2 | ok | exact | exact | exact
-repository | append 1000 | ok | 2 | ok | exact | exact | exact
-repository | append 100 MB | ok | 2 | ok | exact | exact | exact
-repository | of another repository | ok | 2 | ok | exact | exact | exact
-repository | duplicate | ok | 2 | ok | exact | exact | exact
-repository | rename | ok | 2 | ok | exact | exact | exact
+pack | nothing | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact, reused
+pack | delete | ok | 2 | ok | not found | not found | 2/4, packs missing | 2/4, packs missing | 2/4, packs missing | exact
+pack | cut to 0 | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
+pack | cut to 1 | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
+pack | cut to a half | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
+pack | cut by 1 | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
+pack | flip first | ok | 2 | ok | name | name | 4/4 | 2/4, packs hash | 2/4 | name, reused
+pack | flip middle | ok | 2 | ok | name | name | 4/4 | 2/4, packs hash | 2/4 | name, reused
+pack | flip last | ok | 2 | ok | name | name | 4/4 | 2/4, packs hash | 2/4 | name, reused
+pack | append 1 | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
+pack | append 1000 | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
+pack | append 100 MB | ok | 2 | ok | too long | too long | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
+pack | replace by older | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
+pack | swap with older | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
+pack | of another source | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
+pack | of another repository | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
+pack | duplicate | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact, reused
+pack | rename | ok | 2 | ok | not found | not found | 2/4, packs missing | 2/4, packs missing | 2/4, packs missing | exact
+index | nothing | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact, reused
+index | delete | ok | 2 | ok | exact | exact | 4/4, index missing | 4/4, index missing | 4/4, index missing | exact
+index | cut to 0 | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | cut to 1 | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | cut to a half | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | cut by 1 | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | flip first | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | flip middle | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | flip last | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | append 1 | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | append 1000 | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | append 100 MB | ok | 2 | ok | exact | exact | 4/4, index too-long | 4/4, index too-long | 4/4, index too-long | exact
+index | replace by older | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | swap with older | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | of another source | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | of another repository | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
+index | duplicate | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact, reused
+index | rename | ok | 2 | ok | exact | exact | 4/4, index missing | 4/4, index missing | 4/4, index missing | exact
+manifest | nothing | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
+manifest | delete | ok | 1 | not found | not found | older | 3/3, lost | 3/3, lost | 3/3, lost | exact
+manifest | cut to 0 | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | cut to 1 | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | cut to a half | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | cut by 1 | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | flip first | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | flip middle | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | flip last | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | append 1 | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | append 1000 | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | append 100 MB | ok | 2 | too long | too long | too long | 3/4, manifests too-long | 3/4, manifests too-long | 3/4, manifests too-long | exact
+manifest | replace by older | ok | 2 | tag | tag | tag | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | swap with older | ok | 2 | tag | tag | tag | 2/4, manifests unreadable | 2/4, manifests unreadable | 2/4, manifests unreadable | exact
+manifest | of another source | ok | 2 | no key | no key | no key | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | of another repository | ok | 2 | no key | no key | no key | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
+manifest | duplicate | ok | 3 | ok | exact | tag | 4/5, manifests unreadable | 4/5, manifests unreadable | 4/5, manifests unreadable | exact
+manifest | rename | ok | 2 | not found | not found | tag | 3/4, manifests unreadable, lost | 3/4, manifests unreadable, lost | 3/4, manifests unreadable, lost | exact
+key | nothing | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
+key | delete | no identity | 2 | ok | exact | exact | 4/4, keys missing | 4/4, keys missing | 4/4, keys missing | exact
+key | cut to 0 | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | cut to 1 | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | cut to a half | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | cut by 1 | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | flip first | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | flip middle | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | flip last | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | append 1 | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | append 1000 | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | append 100 MB | no identity | 2 | ok | exact | exact | 4/4, keys too-long | 4/4, keys too-long | 4/4, keys too-long | exact
+key | replace by older | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | swap with older | ok | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | of another repository | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
+key | duplicate | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
+key | rename | ok | 2 | ok | exact | exact | 4/4, keys missing | 4/4, keys missing | 4/4, keys missing | exact
+repository | nothing | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
+repository | delete | ok | 2 | ok | exact | exact | 4/4, repository.json missing | 4/4, repository.json missing | 4/4, repository.json missing | exact
+repository | cut to 0 | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
+repository | cut to 1 | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
+repository | cut to a half | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
+repository | cut by 1 | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
+repository | flip first | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
+repository | flip middle | ok | 2 | ok | exact | exact | 4/4, repository.json contradiction | 4/4, repository.json contradiction | 4/4, repository.json contradiction | exact
+repository | flip last | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
+repository | append 1 | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
+repository | append 1000 | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
+repository | append 100 MB | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
+repository | of another repository | ok | 2 | ok | exact | exact | 4/4, repository.json contradiction | 4/4, repository.json contradiction | 4/4, repository.json contradiction | exact
+repository | duplicate | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
+repository | rename | ok | 2 | ok | exact | exact | 4/4, repository.json missing | 4/4, repository.json missing | 4/4, repository.json missing | exact
 ";

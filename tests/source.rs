@@ -2,6 +2,7 @@
 
 mod archive;
 mod consul;
+mod drill;
 mod nomad;
 pub(crate) mod reach;
 mod restore;

@@ -25,7 +25,7 @@ use hah_vault_format::manifest::{
     Chunker, Counts, Extent, Kind, ManifestLabel, Original, PackRef, RaftMeta, Transform, Wrapper,
 };
 use hah_vault_format::{Index, Manifest, ManifestName, ObjectId, SourceName, UnixTime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -81,6 +81,8 @@ pub struct BackupOptions {
     pub fresh: bool,
     /// Store any input as it is.
     pub raw: bool,
+    /// Packs that are not reused because they are known to be damaged, though their listing does not show it.
+    pub avoid: BTreeSet<ObjectId>,
     /// Reuse horizon.
     pub horizon: Duration,
     /// Compression of packs.
@@ -113,6 +115,7 @@ impl Default for BackupOptions {
         Self {
             fresh: false,
             raw: false,
+            avoid: BTreeSet::new(),
             horizon: HORIZON_DEFAULT,
             compression: Compression::Auto,
             service_retry_delays: SERVICE_RETRY_DELAYS_S.map(Duration::from_secs).to_vec(),
@@ -146,6 +149,21 @@ pub struct BackupReport {
     pub keystore_files: usize,
     /// Wall time.
     pub took: Duration,
+    /// How it divides.
+    pub stages: Stages,
+}
+
+/// The stages of a backup, one after the other: their sum is the whole time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// Until the source gave its first byte: parent and indexes loaded, the server asked, failed tries included.
+    pub open: Duration,
+    /// Until the source was read to its end and all of it was sealed.
+    pub read: Duration,
+    /// Until the store had every pack.
+    pub upload: Duration,
+    /// Until the manifest was put and checked.
+    pub commit: Duration,
 }
 
 impl BackupReport {
@@ -234,6 +252,7 @@ struct Piped {
     /// Packs of the parent, as numbered in the pipeline.
     reused: Vec<PackRef>,
     packs_given_up: usize,
+    opened: Instant,
 }
 
 impl Run<'_> {
@@ -246,7 +265,7 @@ impl Run<'_> {
         // After the snapshot: what it names is in the keystore by now.
         let keystore_files = self.add_keystore(&source.name, &keys, &mut piped.labels).await?;
         self.cancel.check()?;
-        let packs_given_up = piped.packs_given_up;
+        let (packs_given_up, opened, read) = (piped.packs_given_up, piped.opened, Instant::now());
         let name = ManifestName { source: source.name, time, suffix: self.repository.world.random_u32() };
         let (draft, uploads) = self.draft(name, parent.as_ref(), piped);
         self.warn_of_kind(&draft, parent.as_ref());
@@ -257,9 +276,17 @@ impl Run<'_> {
         for uploaded in uploads {
             self.wait(uploaded).await?;
         }
+        let uploaded = Instant::now();
         let manifest_len_bytes = self.commit(&draft, &keys).await?;
-        let took = started.elapsed();
-        Ok(BackupReport { manifest: draft, manifest_len_bytes, packs_given_up, keystore_files, took })
+        let committed = Instant::now();
+        let stages = Stages {
+            open: opened - started,
+            read: read - opened,
+            upload: uploaded - read,
+            commit: committed - uploaded,
+        };
+        let took = committed - started;
+        Ok(BackupReport { manifest: draft, manifest_len_bytes, packs_given_up, keystore_files, took, stages })
     }
 
     /// Adds the keystore that belongs to a source, if one was given; how many files it has.
@@ -354,12 +381,16 @@ impl Run<'_> {
         keys: &Arc<SourceKeyring>,
     ) -> Result<Piped, ArchiveError> {
         let reusable = match parent {
-            Some(parent) => self.repository.load_reusable(parent, self.before, &self.policy(keys), keys).await,
+            Some(parent) => {
+                let (policy, avoid) = (self.policy(keys), &self.options.avoid);
+                self.repository.load_reusable(parent, self.before, &policy, avoid, keys).await
+            }
             None => Reusable::default(),
         };
         let packs_given_up = parent.map_or(0, |p| p.packs.len().saturating_sub(reusable.packs.len()));
         let reused = reusable.packs.clone();
         let Opened { input, len_hint_bytes, labels, stopper } = self.open(source).await?;
+        let opened = Instant::now();
         let expect = expect(source, parent, self.options.raw);
         let reader =
             Reader { name: source.name.clone(), repository: self.repository.clone(), cancel: self.cancel.clone() };
@@ -391,7 +422,9 @@ impl Run<'_> {
         let (read, ingested, sealed) = (read.map_err(joined)?, ingested.map_err(joined)?, sealed.map_err(joined)?);
         let sealed = sealed?;
         match (read, ingested) {
-            (Ok(wrapping), Ok(ingested)) => Ok(Piped { ingested, wrapping, sealed, labels, reused, packs_given_up }),
+            (Ok(wrapping), Ok(ingested)) => {
+                Ok(Piped { ingested, wrapping, sealed, labels, reused, packs_given_up, opened })
+            }
             (Err(Stage::Error(error)), _) | (_, Err(Stage::Error(error))) => Err(error),
             _ => Err(ArchiveError::Internal("a stage stopped without a cause".into())),
         }

@@ -1,5 +1,6 @@
 //! What can go wrong in a command, with hint and exit code.
 
+use super::drill::DrillError;
 use crate::exit::Exit;
 use crate::keys::KeyError;
 use crate::pipeline::normalise::NotesError;
@@ -148,6 +149,14 @@ pub enum ArchiveError {
         name: ManifestName,
         /// Why.
         reason: String,
+    },
+    /// A drill did not come about.
+    #[error("{name}: no drill")]
+    Drill {
+        /// The manifest.
+        name: ManifestName,
+        /// Why.
+        source: Box<DrillError>,
     },
     /// A keystore folder could not be read or written.
     #[error("{what}")]
@@ -448,6 +457,7 @@ impl ArchiveError {
                 "`hah-vault show` tells which snapshots have one (label keystore); Nomad 1.9 and later need none".into(),
             ),
             Self::KeystoreSeal { source, .. } => seal_hint(source),
+            Self::Drill { source, .. } => source.hint().map(Into::into),
             Self::Unwrap { source, .. } => source.hint().map(Into::into),
             Self::Tar { .. } => Some("the snapshot is cut or damaged: take it again".into()),
             Self::TooLate { .. } => {

@@ -4,14 +4,17 @@
 //! keeps.
 
 pub mod backup;
+pub mod drill;
 pub mod error;
 pub mod gc;
 pub mod hold;
+pub mod host_state;
 pub mod keystore;
 pub mod manifests;
 pub mod monitor;
 mod new_file;
 mod parent;
+pub mod repair;
 pub mod repository;
 pub mod restore;
 pub mod restore_service;
@@ -24,6 +27,7 @@ mod service;
 pub mod stats;
 pub mod tags;
 mod upload;
+pub mod verify;
 
 pub use error::ArchiveError;
 pub use monitor::{Cancel, Event, Monitor, Silent};

@@ -40,6 +40,17 @@ pub enum Event {
         /// Of how many.
         total_bytes: u64,
     },
+    /// `verify` has looked at something since the last event.
+    Checked {
+        /// What is being looked at, in the plural.
+        what: &'static str,
+        /// How many, or how many bytes.
+        done: u64,
+        /// Of how many.
+        total: u64,
+        /// Whether both are bytes.
+        are_bytes: bool,
+    },
     /// Something is not as it should be, and the command goes on.
     Warning {
         /// The source, if it is one's.

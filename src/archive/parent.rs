@@ -13,7 +13,7 @@ use futures::StreamExt;
 use hah_vault_format::manifest::PackRef;
 use hah_vault_format::name::{INDEX_PREFIX, PACKS_PREFIX};
 use hah_vault_format::{Index, Manifest, ObjectId};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 /// How many of the newest manifests are tried before a run goes without a parent.
@@ -101,12 +101,13 @@ impl Repository {
         Ok(None)
     }
 
-    /// Judges the parent's packs, and loads the indexes of those that may be reused.
+    /// Judges the parent's packs, and loads the indexes of those that may be reused; never of those to `avoid`.
     pub(super) async fn load_reusable(
         &self,
         parent: &Manifest,
         before: &Before,
         policy: &Policy,
+        avoid: &BTreeSet<ObjectId>,
         keys: &SourceKeyring,
     ) -> Reusable {
         let used = reuse::used_bytes(parent);
@@ -118,7 +119,7 @@ impl Repository {
                 plaintext_len_bytes: pack.plaintext_len_bytes,
                 used_bytes,
                 age: age(pack, before),
-                index: IndexState::NotLoaded,
+                index: if avoid.contains(&pack.id) { IndexState::OfDamagedPack } else { IndexState::NotLoaded },
             })
             .collect();
         let first = reuse::judge(&candidates, policy);
@@ -174,7 +175,7 @@ impl Repository {
         }
         for (reason, packs) in counts {
             let source = keys.source.clone();
-            if matches!(reason, Reason::Missing | Reason::IndexUnreadable) {
+            if matches!(reason, Reason::Missing | Reason::Damaged | Reason::IndexUnreadable) {
                 let text =
                     format!("{packs} packs of the last snapshot: {}; their data is stored again", reason.as_str());
                 self.monitor.warn(Some(&source), text);

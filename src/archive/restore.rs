@@ -10,14 +10,15 @@ use super::new_file::{NewFile, folder_of};
 use super::repository::Repository;
 use super::{ArchiveError, Cancel, Event};
 use crate::keys::RepositoryIdentity;
+use crate::pipeline::ingest;
 use crate::pipeline::rewrap::{Rewrap, Rewrapped};
 use crate::pipeline::seal;
 use cache::{PackCache, Plan};
 use futures::StreamExt;
 use hah_vault_format::limits::PACK_OBJECT_LEN_BYTES_MAX;
-use hah_vault_format::manifest::{Kind, Wrapper, extents_len_bytes};
+use hah_vault_format::manifest::{Kind, RecordCount, Wrapper, extents_len_bytes};
 use hah_vault_format::{Manifest, ManifestName};
-use outlet::Outlet;
+use outlet::{Finished, Outlet};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -68,6 +69,19 @@ pub struct RestoreReport {
     pub exactness: Exactness,
 }
 
+/// A snapshot that was put together and thrown away.
+#[derive(Debug, Clone)]
+pub struct Rehearsal {
+    /// What a restore would have said.
+    pub report: RestoreReport,
+    /// What the records of `state.bin` show it to be.
+    pub kind: Kind,
+    /// Its records, counted anew.
+    pub records: Vec<RecordCount>,
+    /// Bytes of `state.bin` that are no records.
+    pub opaque_bytes: u64,
+}
+
 /// Restores into `out`, which is not flushed. What was written is valid only if this succeeds.
 ///
 /// # Errors
@@ -79,6 +93,58 @@ pub async fn restore<W: Write + Send + 'static>(
     fast: bool,
     cancel: &Cancel,
 ) -> Result<(W, RestoreReport), ArchiveError> {
+    let wrapped = if fast { Wrapped::Fast } else { Wrapped::Original };
+    let (finished, report) = run(repository, name, out, wrapped, false, cancel).await?;
+    Ok((finished.out, report))
+}
+
+/// Restores the stream alone, without its wrapper.
+///
+/// # Errors
+/// As a restore's.
+pub(super) async fn restore_stream<W: Write + Send + 'static>(
+    repository: &Repository,
+    name: &ManifestName,
+    out: W,
+    cancel: &Cancel,
+) -> Result<(), ArchiveError> {
+    run(repository, name, out, Wrapped::Stream, false, cancel).await.map(drop)
+}
+
+/// Restores into nowhere, original gzip included, and counts the records of `state.bin`.
+///
+/// # Errors
+/// As a restore's.
+pub async fn rehearse(
+    repository: &Repository,
+    name: &ManifestName,
+    cancel: &Cancel,
+) -> Result<Rehearsal, ArchiveError> {
+    let (finished, report) = run(repository, name, io::sink(), Wrapped::Original, true, cancel).await?;
+    let (form, tally) = finished.records.unwrap_or_default();
+    let kind = ingest::kind(report.manifest.kind != Kind::Other, form);
+    Ok(Rehearsal { report, kind, records: ingest::counted(&tally), opaque_bytes: tally.opaque_bytes })
+}
+
+/// What is wanted around the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrapped {
+    /// What was around it, as far as it can be made again.
+    Original,
+    /// Some gzip, if it was one.
+    Fast,
+    /// Nothing.
+    Stream,
+}
+
+async fn run<W: Write + Send + 'static>(
+    repository: &Repository,
+    name: &ManifestName,
+    out: W,
+    wrapped: Wrapped,
+    count_records: bool,
+    cancel: &Cancel,
+) -> Result<(Finished<W>, RestoreReport), ArchiveError> {
     let what = "reading packs";
     let identity = repository.keyring.identity.clone().ok_or(ArchiveError::NeedsIdentity { what })?;
     let manifest = Arc::new(repository.open_manifest(name).await?);
@@ -95,38 +161,37 @@ pub async fn restore<W: Write + Send + 'static>(
         repository: repository.clone(),
         cancel: cancel.clone(),
     };
-    let mode = rewrap(&manifest, fast);
-    let join = tokio::task::spawn_blocking(move || joiner.run(out, mode));
+    let mode = rewrap(&manifest, wrapped);
+    let join = tokio::task::spawn_blocking(move || joiner.run(out, mode, count_records));
     let (fetched, joined) = tokio::join!(fetch, join);
     let joined = joined.map_err(|e| ArchiveError::Internal(e.to_string()))?;
     // A fetch that failed is the cause of a join that starved.
     fetched?;
-    let (out, rewrapped) = joined?;
-    let exactness = compare(&manifest, mode, &rewrapped, fast)?;
-    let Rewrapped { len_bytes, sha256 } = rewrapped;
-    Ok((out, RestoreReport { manifest: Arc::unwrap_or_clone(manifest), len_bytes, sha256, exactness }))
+    let finished = joined?;
+    let exactness = compare(&manifest, wrapped, &finished.rewrapped)?;
+    let Rewrapped { len_bytes, sha256 } = finished.rewrapped;
+    let report = RestoreReport { manifest: Arc::unwrap_or_clone(manifest), len_bytes, sha256, exactness };
+    Ok((finished, report))
 }
 
-fn rewrap(manifest: &Manifest, fast: bool) -> Rewrap {
-    match manifest.original.wrapper {
-        Wrapper::None => Rewrap::None,
-        Wrapper::GzipGoTo126 if !fast => Rewrap::GoTo126,
-        Wrapper::GzipGoTo126 | Wrapper::GzipUnknown => Rewrap::Fast,
+fn rewrap(manifest: &Manifest, wrapped: Wrapped) -> Rewrap {
+    match (manifest.original.wrapper, wrapped) {
+        (Wrapper::None, _) | (_, Wrapped::Stream) => Rewrap::None,
+        (Wrapper::GzipGoTo126, Wrapped::Original) => Rewrap::GoTo126,
+        (Wrapper::GzipGoTo126 | Wrapper::GzipUnknown, _) => Rewrap::Fast,
     }
 }
 
-fn compare(manifest: &Manifest, mode: Rewrap, rewrapped: &Rewrapped, fast: bool) -> Result<Exactness, ArchiveError> {
+fn compare(manifest: &Manifest, wrapped: Wrapped, rewrapped: &Rewrapped) -> Result<Exactness, ArchiveError> {
     let original = &manifest.original;
     let same = rewrapped.len_bytes == original.len_bytes && rewrapped.sha256 == original.sha256;
-    match mode {
+    match (original.wrapper, wrapped) {
         _ if same => Ok(Exactness::Exact),
-        Rewrap::None => Err(ArchiveError::NotTheSame { name: manifest.name.clone(), what: "file" }),
-        Rewrap::GoTo126 => Ok(Exactness::UnexpectedGzip),
-        Rewrap::Fast if original.wrapper == Wrapper::GzipUnknown => Ok(Exactness::OtherGzip),
-        Rewrap::Fast => {
-            debug_assert!(fast);
-            Ok(Exactness::FastAsked)
-        }
+        (Wrapper::None, _) => Err(ArchiveError::NotTheSame { name: manifest.name.clone(), what: "file" }),
+        (_, Wrapped::Stream) => Ok(Exactness::FastAsked),
+        (Wrapper::GzipUnknown, _) => Ok(Exactness::OtherGzip),
+        (Wrapper::GzipGoTo126, Wrapped::Fast) => Ok(Exactness::FastAsked),
+        (Wrapper::GzipGoTo126, Wrapped::Original) => Ok(Exactness::UnexpectedGzip),
     }
 }
 
@@ -179,7 +244,7 @@ struct Joiner {
 }
 
 impl Joiner {
-    fn run<W: Write>(mut self, out: W, mode: Rewrap) -> Result<(W, Rewrapped), ArchiveError> {
+    fn run<W: Write>(mut self, out: W, mode: Rewrap, count_records: bool) -> Result<Finished<W>, ArchiveError> {
         let manifest = Arc::clone(&self.manifest);
         let mut notes = Vec::new();
         for extent in manifest.notes() {
@@ -188,7 +253,7 @@ impl Joiner {
                 Ok(())
             })?;
         }
-        let mut outlet = Outlet::new(&manifest, notes, out, mode);
+        let mut outlet = Outlet::new(&manifest, notes, out, mode, count_records);
         let mut untold_bytes = 0;
         for extent in &manifest.extents {
             self.cancel.check()?;

@@ -27,6 +27,8 @@ pub enum Reason {
     Fresh,
     /// It, or its index, is not in the listing, or has another length there.
     Missing,
+    /// `verify` found on this host that its bytes are wrong.
+    Damaged,
     /// Its index does not open, or does not describe it.
     IndexUnreadable,
     /// It was made with another generation of keys.
@@ -45,6 +47,7 @@ impl Reason {
         match self {
             Self::Fresh => "--fresh reuses nothing",
             Self::Missing => "missing in the store, or of another length there",
+            Self::Damaged => "found damaged by verify",
             Self::IndexUnreadable => "index unreadable",
             Self::OtherGeneration => "of another key generation",
             Self::LittleUsed => "one of the least used, of packs that hold too much else",
@@ -59,6 +62,8 @@ impl Reason {
 pub enum IndexState {
     /// Not looked at yet.
     NotLoaded,
+    /// Not to be looked at: the pack is known to be damaged.
+    OfDamagedPack,
     /// It does not open, or contradicts the parent.
     Unreadable,
     /// It opened.
@@ -153,6 +158,7 @@ fn judge_one(candidate: &Candidate, policy: &Policy) -> Option<Reason> {
         return Some(Reason::TooOld);
     }
     match candidate.index {
+        IndexState::OfDamagedPack => Some(Reason::Damaged),
         IndexState::Unreadable => Some(Reason::IndexUnreadable),
         IndexState::Read { key_generation } if key_generation != policy.key_generation => Some(Reason::OtherGeneration),
         IndexState::NotLoaded | IndexState::Read { .. } => None,
@@ -207,7 +213,8 @@ mod tests {
     #[test]
     fn every_reason_is_given_for_its_own_cause() {
         type Change = fn(&mut Candidate, &mut Policy);
-        let table: [(Option<Reason>, Change); 12] = [
+        let table: [(Option<Reason>, Change); 13] = [
+            (Some(Reason::Damaged), |c, _| c.index = IndexState::OfDamagedPack),
             (None, |_, _| ()),
             (None, |c, _| c.index = IndexState::NotLoaded),
             // 1000 bytes held, 477 used: 2.1 times.

@@ -137,8 +137,18 @@ pub(super) struct Global {
     pub agent: AgentUrl,
 
     /// Log lines on standard error as text or JSON; the agent always logs
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text", hide_short_help = true, help_heading = "Output")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_short_help = true,
+        help_heading = "Output"
+    )]
     pub log_format: LogFormat,
+
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
 
     /// Print one JSON object per line
     #[arg(long, global = true, help_heading = "Output")]
@@ -158,7 +168,14 @@ pub(super) struct Global {
 #[command(next_help_heading = "Agent")]
 pub(super) struct AgentUrl {
     /// Let this agent do it: http://HOST:PORT, https://HOST:PORT or unix:///PATH
-    #[arg(long = "agent", global = true, value_name = "URL", env = "HAH_VAULT_AGENT", hide_env_values = true, hide_short_help = true)]
+    #[arg(
+        long = "agent",
+        global = true,
+        value_name = "URL",
+        env = "HAH_VAULT_AGENT",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
     pub url: Option<String>,
     /// File with the agent's token
     #[arg(
@@ -204,6 +221,50 @@ pub(super) struct S3 {
     pub s3_ca_bundle: Option<PathBuf>,
 }
 
+/// Where a command tells how it went. Problems with it are warnings and change no exit code.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Monitoring (of backup, gc and restore)")]
+pub(super) struct TelemetryArgs {
+    /// File for node_exporter's textfile collector; its name ends in .prom
+    ///
+    /// Replaced as a whole when a backup begins, and when a command ends, also when it failed. What earlier runs wrote into it goes
+    /// on: the time of the last success, and all counters.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HAH_VAULT_METRICS_FILE",
+        hide_env_values = true,
+        hide_short_help = true,
+        value_parser = path()
+    )]
+    pub metrics_file: Option<PathBuf>,
+    /// Prometheus Pushgateway to push the same to; may hold a user and password
+    ///
+    /// Without --metrics-file beside it, counters are those of one run.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "HAH_VAULT_METRICS_PUSH",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub metrics_push: Option<String>,
+    /// Dead man's switch for backups, as of healthchecks.io: posts to URL/start, then URL or URL/fail
+    ///
+    /// Success is exit code 0. The URL is as good as a password: better in the variable than on the command line.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "HAH_VAULT_PING_URL",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub ping: Option<String>,
+}
+
 /// Where the bucket's name goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Addressing {
@@ -230,6 +291,10 @@ pub(super) enum Command {
     Undelete(Undelete),
     /// Keep a snapshot whatever the retention rules say
     Hold(Hold),
+    /// Check that snapshots can be restored
+    Verify(Verify),
+    /// Mend what can be mended, set aside what cannot
+    Repair(Repair),
     /// Manage who can read and write the repository
     #[command(subcommand)]
     Key(Key),
@@ -615,6 +680,126 @@ pub(super) struct Hold {
     /// Let it go again
     #[arg(long)]
     pub release: bool,
+}
+
+const VERIFY_AFTER: &str = "\
+Three depths, each of which includes the ones before:
+  (always)     every manifest and every index opens, is authentic, and they agree; every pack is there with
+               the right length; no snapshot that this host saw, or that another one was made upon, is gone
+               against the rules of gc. Needs the writer key only. One read for each manifest and index
+  --read-data  packs are read: their bytes are those that their names promise; with an identity they are
+               opened, and hold the chunks that their indexes list
+  --rehearse   the newest snapshot of each source is put together in memory and thrown away: stream,
+               SHA256SUMS, records of the state, and the original gzip byte for byte. Needs an identity
+
+--read-data=5 every night reads everything in three weeks: the packs that were not read for longest come
+first. What was read when, which snapshots were seen and which packs are damaged is remembered in
+$XDG_STATE_HOME/hah-vault or ~/.local/state/hah-vault; backups of this host do not reuse those packs.
+
+Damage is exit code 3, with what is affected and what mends it; 1 if it could not be found out.
+
+--drill consul starts a Consul on the loopback, restores the newest (or the named) snapshot of consul into
+it, counts what came back, and destroys it, also on error and ctrl-C. Its files lie in /dev/shm, in memory,
+if there is room, and in the folder for temporary files otherwise; a drill that is killed with SIGKILL leaves
+them. With --to-address an empty Consul, Vault or Nomad takes its place, reached as the environment says but
+for the address. One that has data is refused.
+
+Examples:
+  hah-vault verify
+  hah-vault verify vault --read-data --rehearse
+  hah-vault verify vault@2026-11-22 --rehearse
+  hah-vault verify --drill consul
+  hah-vault verify --drill vault --to-address https://empty-vault:8200
+  17 3 * * *  hah-vault verify -q --read-data=5 --rehearse";
+
+/// What `verify` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = VERIFY_AFTER)]
+pub(super) struct Verify {
+    /// Sources, or manifests: full name, unique beginning, SOURCE@latest, … [default: all]
+    #[arg(value_name = "SOURCE|MANIFEST")]
+    pub wanted: Vec<String>,
+    /// Read the packs: all, or this share of their bytes
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "100",
+        value_parser = clap::value_parser!(u8).range(1..=100)
+    )]
+    pub read_data: Option<u8>,
+    /// Put snapshots together: the newest of each source, or those that are named
+    #[arg(long)]
+    pub rehearse: bool,
+    /// With --rehearse: all of them
+    #[arg(long, requires = "rehearse")]
+    pub all: bool,
+    /// Forget snapshots and keys that are gone: you know why
+    #[arg(long)]
+    pub accept_lost: bool,
+    /// Restore one snapshot into a throwaway server, and count what came back
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["read_data", "rehearse", "accept_lost"])]
+    pub drill: Option<DrillInto>,
+    /// The Consul to start for --drill consul [default: the one in the PATH]
+    #[arg(long, value_name = "FILE", requires = "drill", conflicts_with = "to_address")]
+    pub consul_binary: Option<PathBuf>,
+    /// An empty server for --drill, instead of one that is started
+    #[arg(long, value_name = "URL", requires = "drill")]
+    pub to_address: Option<String>,
+}
+
+const REPAIR_AFTER: &str = "\
+What it does, after a second look at each object:
+  a manifest that does not open      is set aside, so that gc deletes packs again
+  a pack with other bytes            is set aside, so that the next backup of any host stores again what is
+  than its name promises             current of it; known from verify --read-data on this host, or --read-data
+  an index that is gone or broken    is made again from its pack; needs an identity
+  repository.json                    is written again
+
+To set aside is to copy to broken/ in the store, and then to delete; nothing else looks there. Lost bytes do
+not come back: snapshots that need them stay damaged. Name such snapshots to set their manifests aside
+too, though they open; the next gc then deletes packs that nothing else names.
+
+Needs the right to delete. Exit code 3 if something is left that cannot be mended.
+
+Examples:
+  hah-vault repair --dry-run
+  hah-vault repair --read-data
+  hah-vault repair vault/20261122T143000Z-1a2b3c4d";
+
+/// What `repair` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = REPAIR_AFTER)]
+pub(super) struct Repair {
+    /// Snapshots that cannot be restored and are to be given up
+    #[arg(value_name = "MANIFEST")]
+    pub give_up: Vec<String>,
+    /// Only say what would be done
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// Read all packs first
+    #[arg(long)]
+    pub read_data: bool,
+}
+
+/// What can be drilled with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DrillInto {
+    Consul,
+    Vault,
+    Nomad,
+}
+
+impl DrillInto {
+    /// The source of that name.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Consul => "consul",
+            Self::Vault => "vault",
+            Self::Nomad => "nomad",
+        }
+    }
 }
 
 /// What `key` can do.

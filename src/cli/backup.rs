@@ -3,27 +3,30 @@
 use super::args::{Backup, CompressionArg, Init};
 use super::console::Console;
 use super::context::{Context, Need};
-use super::error::CliError;
+use super::error::{CliError, chain};
 use super::servers::Servers;
 use super::settings::Settings;
 use super::{human, init};
-use crate::archive::{ArchiveError, Monitor, Repository};
 use crate::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
+use crate::archive::host_state::HostState;
 use crate::archive::repository::read_info;
+use crate::archive::{ArchiveError, Monitor, Repository};
 use crate::config::{Kind, Section};
 use crate::exit::Exit;
-use hah_vault_format::SourceName;
+use hah_vault_format::{ObjectId, SourceName};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 const FORM: &str = "write NAME=PATH, NAME=- for standard input, vault, consul or nomad for the service itself, or the \
                     name of a source in the configuration file";
 
 pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliError> {
     let names = names(&args.sources, &context.settings)?;
+    context.telemetry.begin_backups(meant(&names, &context.settings)).await;
     let Sources { specs: sources, mut failed } = parse_sources(&names, &context.settings, &context.servers).await?;
     let total = names.len();
     let stdin = sources.iter().any(|s| s.input == Input::Stdin);
@@ -35,19 +38,22 @@ pub(super) async fn run(context: &Context, args: Backup) -> Result<Exit, CliErro
     }
     let keystores = keystores(args.keystore.clone(), &sources, &context.settings)?;
     let mut done = Vec::new();
-    let outcomes = match sources.is_empty() {
-        true => Vec::new(),
-        false => {
-            let repository = open(context, args.init).await?;
-            let options = options(&args, &sources, &keystores, &context.settings);
-            backup(&repository, sources, &options, &context.cancel).await?
-        }
-    };
-    context.console.finish_progress();
-    for (name, outcome) in outcomes {
-        match outcome {
-            Ok(report) => done.push(report),
-            Err(error) => failed.push((name, CliError::from(error))),
+    if !sources.is_empty() {
+        let repository = open(context, args.init).await?;
+        let state = context.state(&repository);
+        let avoid = state.as_ref().map(HostState::damaged).unwrap_or_default();
+        let options = options(&args, &sources, &keystores, &avoid, &context.settings);
+        let outcomes = backup(&repository, sources, &options, &context.cancel).await?;
+        context.telemetry.end_backups(&outcomes);
+        context.console.finish_progress();
+        for (name, outcome) in outcomes {
+            match outcome {
+                Ok(report) => {
+                    remember(context, &repository, state.as_ref(), &report).await;
+                    done.push(report);
+                }
+                Err(error) => failed.push((name, CliError::from(error))),
+            }
         }
     }
     tell(&context.console, &done)?;
@@ -99,11 +105,47 @@ pub(super) async fn one(
         return Err(error);
     }
     let keystores = keystores(None, &specs, &context.settings)?;
-    let options = options(&args, &specs, &keystores, &context.settings);
     let repository = Repository { monitor, ..open(context, false).await? };
+    let state = context.state(&repository);
+    let avoid = state.as_ref().map(HostState::damaged).unwrap_or_default();
+    let options = options(&args, &specs, &keystores, &avoid, &context.settings);
     let outcome = backup(&repository, specs, &options, &context.cancel).await?.into_iter().next();
     let missing = || ArchiveError::Internal("a backup without an outcome".into());
-    Ok(outcome.ok_or_else(missing)?.1?)
+    let report = outcome.ok_or_else(missing)?.1?;
+    remember(context, &repository, state.as_ref(), &report).await;
+    Ok(report)
+}
+
+/// Remembers the new snapshot, and looks whether the last ones that this host saw are still there: what gc cannot have
+/// dropped. `verify` says more.
+async fn remember(context: &Context, repository: &Repository, state: Option<&HostState>, report: &BackupReport) {
+    let Some(state) = state else { return };
+    let manifest = &report.manifest;
+    let source = &manifest.name.source;
+    let last = state.seen_of(source).pop().filter(|last| manifest.parent.as_ref().is_none_or(|parent| parent < last));
+    if let Some(last) = last
+        && let Ok(None) = repository.store.stat(&last.key()).await
+    {
+        let text =
+            format!("{last}, the last snapshot that this host saw, is gone: was it deleted, or the store rolled back?");
+        context.console.warning(Some(source), &text);
+    }
+    if let Err(error) = state.note_seen(source, std::slice::from_ref(&manifest.name)) {
+        context.console.warning(Some(source), &format!("the snapshot is not remembered here: {}", chain(&error)));
+    }
+}
+
+/// The sources that are meant, also if something else about them is wrong: a nightly run that fails before it reads
+/// anything is a failure of each. A word that is no source is nobody's failure.
+fn meant(texts: &[String], settings: &Settings) -> Vec<SourceName> {
+    let name = |text: &String| match text.split_once('=') {
+        Some((name, _)) => name.parse().ok(),
+        None => text.parse().ok().filter(|name: &SourceName| settings.source(name.as_str()).is_some()),
+    };
+    let mut names: Vec<SourceName> = texts.iter().filter_map(name).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 async fn open(context: &Context, make: bool) -> Result<Repository, CliError> {
@@ -135,6 +177,7 @@ fn options(
     args: &Backup,
     sources: &[SourceSpec],
     keystores: &BTreeMap<SourceName, PathBuf>,
+    avoid: &BTreeSet<ObjectId>,
     settings: &Settings,
 ) -> BackupOptions {
     let defaults = BackupOptions::default();
@@ -151,6 +194,7 @@ fn options(
             shrink_warn_below_percent: shrink.unwrap_or(defaults.shrink_warn_below_percent),
             keystores: keystores.clone(),
             tags: args.tags.clone(),
+            avoid: avoid.clone(),
             ..defaults.clone()
         }
     };
@@ -259,8 +303,18 @@ pub(super) fn object(report: &BackupReport) -> serde_json::Value {
         "chunks_new": manifest.counts.chunks_new,
         "packs_given_up": report.packs_given_up,
         "keystore_files": report.keystore_files,
-        "took_ms": u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
+        "took_ms": ms(report.took),
+        "stages_ms": {
+            "open": ms(report.stages.open),
+            "read": ms(report.stages.read),
+            "upload": ms(report.stages.upload),
+            "commit": ms(report.stages.commit),
+        },
     })
+}
+
+fn ms(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

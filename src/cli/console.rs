@@ -17,6 +17,7 @@ const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// How often a bar is drawn though nothing moves.
 const TICK_EVERY: Duration = Duration::from_millis(250);
 const READ_STYLE: &str = "{prefix:<16} {spinner} {decimal_bytes} read, {decimal_bytes_per_sec}, {msg}";
+const COUNT_STYLE: &str = "{prefix} {wide_bar} {pos} of {len}, {eta} left";
 const RESTORE_STYLE: &str = "{prefix} {wide_bar} {decimal_bytes} of {decimal_total_bytes}, {eta} left";
 
 /// The terminal, or whatever is in its place.
@@ -28,13 +29,28 @@ pub(super) struct Console {
     lines: Mutex<HashMap<String, Line>>,
 }
 
-/// Progress of one source or manifest.
+/// Progress of one source or manifest, or of something that is counted.
 struct Line {
     bar: Option<ProgressBar>,
-    done_bytes: u64,
+    /// Bytes, or a count.
+    done: u64,
     stored_bytes: u64,
-    total_bytes: Option<u64>,
+    goal: Goal,
+    begun: Instant,
     told: Instant,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    /// Nobody knows.
+    Unknown,
+    /// Bytes to be restored.
+    Restore(u64),
+    /// Bytes to be checked.
+    Bytes(u64),
+    /// Objects to be checked.
+    Count(u64),
 }
 
 impl fmt::Debug for Console {
@@ -169,40 +185,57 @@ impl Console {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn progress(&self, name: String, total_bytes: Option<u64>, change: impl FnOnce(&mut Line)) {
+    fn progress(&self, name: String, goal: Goal, change: impl FnOnce(&mut Line)) {
         if self.quiet || self.json {
             return;
         }
         let mut lines = self.lock();
-        let line = lines.entry(name.clone()).or_insert_with(|| self.line(&name, total_bytes));
+        let line = lines.entry(name.clone()).or_insert_with(|| self.line(&name, goal));
         change(line);
-        let stored = format!("{} stored", human::size(line.stored_bytes));
         if let Some(bar) = &line.bar {
-            bar.set_position(line.done_bytes);
-            bar.set_message(stored);
+            bar.set_position(line.done);
+            bar.set_message(format!("{} stored", human::size(line.stored_bytes)));
         } else if line.told.elapsed() >= PLAIN_PROGRESS_EVERY {
             line.told = Instant::now();
-            let done = human::size(line.done_bytes);
-            let text = match line.total_bytes {
-                Some(total) => format!("{name}: {done} of {} restored", human::size(total)),
-                None => format!("{name}: {done} read, {stored}"),
-            };
-            self.stderr(&text);
+            self.stderr(&format!("{name}: {}", line.words()));
         }
     }
 
-    fn line(&self, name: &str, total_bytes: Option<u64>) -> Line {
+    fn line(&self, name: &str, goal: Goal) -> Line {
         let bar = self.bars.as_ref().map(|bars| {
-            let (bar, style) = match total_bytes {
-                Some(total) => (ProgressBar::new(total), RESTORE_STYLE),
-                None => (ProgressBar::new_spinner(), READ_STYLE),
+            let (bar, style) = match goal {
+                Goal::Unknown => (ProgressBar::new_spinner(), READ_STYLE),
+                Goal::Restore(total) | Goal::Bytes(total) => (ProgressBar::new(total), RESTORE_STYLE),
+                Goal::Count(total) => (ProgressBar::new(total), COUNT_STYLE),
             };
             let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
             let bar = bars.add(bar.with_style(style).with_prefix(name.to_owned()));
             bar.enable_steady_tick(TICK_EVERY);
             bar
         });
-        Line { bar, done_bytes: 0, stored_bytes: 0, total_bytes, told: Instant::now() }
+        let now = Instant::now();
+        Line { bar, done: 0, stored_bytes: 0, goal, begun: now, told: now }
+    }
+}
+
+impl Line {
+    fn words(&self) -> String {
+        let done = human::size(self.done);
+        match self.goal {
+            Goal::Unknown => format!("{done} read, {} stored", human::size(self.stored_bytes)),
+            Goal::Restore(total) => format!("{done} of {} restored{}", human::size(total), self.left(total)),
+            Goal::Bytes(total) => format!("{done} of {} checked{}", human::size(total), self.left(total)),
+            Goal::Count(total) => format!("{} of {total} checked{}", self.done, self.left(total)),
+        }
+    }
+
+    /// How long it will take if it goes on like this.
+    fn left(&self, total: u64) -> String {
+        if self.done == 0 {
+            return String::new();
+        }
+        let seconds = self.begun.elapsed().as_secs_f64() * total.saturating_sub(self.done) as f64 / self.done as f64;
+        format!(", {} left", human::span(seconds as u64))
     }
 }
 
@@ -210,13 +243,17 @@ impl Monitor for Console {
     fn event(&self, event: Event) {
         match event {
             Event::Read { source, len_bytes } => {
-                self.progress(source.to_string(), None, |line| line.done_bytes += len_bytes);
+                self.progress(source.to_string(), Goal::Unknown, |line| line.done += len_bytes);
             }
             Event::Stored { source, len_bytes } => {
-                self.progress(source.to_string(), None, |line| line.stored_bytes += len_bytes);
+                self.progress(source.to_string(), Goal::Unknown, |line| line.stored_bytes += len_bytes);
             }
             Event::Restored { manifest, len_bytes, total_bytes } => {
-                self.progress(manifest.to_string(), Some(total_bytes), |line| line.done_bytes += len_bytes);
+                self.progress(manifest.to_string(), Goal::Restore(total_bytes), |line| line.done += len_bytes);
+            }
+            Event::Checked { what, done, total, are_bytes } => {
+                let goal = if are_bytes { Goal::Bytes(total) } else { Goal::Count(total) };
+                self.progress(what.to_owned(), goal, |line| line.done += done);
             }
             Event::GivenUp { source, packs, reason } if self.verbose => {
                 self.say(&format!("{source}: {packs} packs of the last snapshot are not reused: {reason}"));

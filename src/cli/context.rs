@@ -7,6 +7,8 @@ use super::files::{self, IDENTITY_FILE, WRITER_KEY_FILE};
 use super::prompt::{Asking, TerminalPrompt};
 use super::servers::Servers;
 use super::settings::Settings;
+use super::telemetry::Telemetry;
+use crate::archive::host_state::HostState;
 use crate::archive::repository::{check_empty, check_repository, hinted_id, open_identity};
 use crate::archive::{ArchiveError, Cancel, Repository};
 use crate::config::{Origin, Reference};
@@ -32,6 +34,7 @@ pub(super) struct Context {
     pub asking: Asking,
     pub world: Arc<dyn World>,
     pub servers: Servers,
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// What a command needs to hold.
@@ -53,9 +56,10 @@ impl Context {
         console: Arc<Console>,
         cancel: Cancel,
         asking: Asking,
-    ) -> Self {
-        let servers = Servers::new(Arc::clone(&console), Arc::clone(&settings));
-        Self { global, settings, console, cancel, asking, world: Machine::shared(), servers }
+    ) -> Result<Self, CliError> {
+        let (servers, world) = (Servers::new(Arc::clone(&console), Arc::clone(&settings)), Machine::shared());
+        let telemetry = Arc::new(Telemetry::new(&global.telemetry, &world, &console)?);
+        Ok(Self { global, settings, console, cancel, asking, world, servers, telemetry })
     }
 
     /// The store that `--repo` names.
@@ -71,7 +75,7 @@ impl Context {
             StoreUrl::Local { .. } => StoreOptions::default(),
             _ => self.store_options().await?,
         };
-        Ok(store::open(&url, &options).await?)
+        Ok(self.telemetry.watch(store::open(&url, &options).await?))
     }
 
     /// Flags and the file; variables are left to the store, which reads the AWS files beside them.
@@ -137,8 +141,13 @@ impl Context {
     }
 
     pub(super) fn with_keyring(&self, store: Arc<dyn Store>, keyring: Keyring) -> Repository {
-        let monitor = self.console.clone();
+        let monitor = self.telemetry.monitor();
         Repository { store, keyring, world: Arc::clone(&self.world), monitor }
+    }
+
+    /// What this host remembers of a repository; none without a home folder.
+    pub(super) fn state(&self, repository: &Repository) -> Option<HostState> {
+        files::state_folder(repository.keyring.writer.repository).map(HostState::new)
     }
 
     /// Keys in this order: what was given for this run, then the files in the configuration folder.

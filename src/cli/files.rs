@@ -2,6 +2,7 @@
 
 use super::console::Console;
 use super::error::CliError;
+use hah_vault_format::RepositoryId;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -32,6 +33,11 @@ pub(super) fn config_folder() -> Option<PathBuf> {
 /// Where the repository is without `--repo`.
 pub(super) fn data_folder() -> Option<PathBuf> {
     xdg_folder("XDG_DATA_HOME", ".local/share")
+}
+
+/// Where this host remembers what it saw of a repository.
+pub(super) fn state_folder(repository: RepositoryId) -> Option<PathBuf> {
+    Some(xdg_folder("XDG_STATE_HOME", ".local/state")?.join(repository.to_string()))
 }
 
 /// Reads a secret, wiped when dropped; warns if others can read it too. `-` is standard input.

@@ -6,12 +6,14 @@ use super::context::{Context, Need};
 use super::error::CliError;
 use super::human;
 use super::list::iso;
+use super::telemetry::Job;
 use crate::archive::gc::budget::Budget;
 use crate::archive::gc::{GcOptions, GcReport, Plan, Row, execute, plan};
 use crate::archive::retention::{Reason, Verdict};
 use crate::archive::{GRACE, Repository};
 use crate::exit::Exit;
 use crate::store::{Counts, RecordingStore};
+use crate::telemetry::Collected;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +22,9 @@ pub(super) async fn run(context: &Context, args: Gc) -> Result<Exit, CliError> {
     if args.grace < GRACE && !args.exclusive {
         let hint = "--exclusive allows it: a promise that no backup, gc or undelete runs until this one is done";
         return Err(CliError::usage("--grace is less than the 24h that every backup relies on", hint));
+    }
+    if !args.dry_run {
+        context.telemetry.begin(Job::Gc);
     }
     let repository = context.repository(Need::Writer, "gc").await?;
     let counter = Arc::new(RecordingStore::new(repository.store.clone()));
@@ -52,7 +57,22 @@ pub(super) async fn run(context: &Context, args: Gc) -> Result<Exit, CliError> {
         console.report(&told.text())?;
     }
     let complete = report.is_complete() && plan.blocked_by.is_empty();
+    if !args.dry_run {
+        context.telemetry.end_gc(collected(&plan, &report, complete), args.budget);
+    }
     Ok(if complete { Exit::Done } else { Exit::Partial })
+}
+
+/// The same for monitoring.
+pub(super) fn collected(plan: &Plan, report: &GcReport, is_complete: bool) -> Collected {
+    let deleted = [report.trash, report.packs, report.indexes, report.leftovers];
+    Collected {
+        retired_manifests: report.retired.len() as u64,
+        deleted_objects: deleted.iter().map(|amount| amount.count).sum(),
+        deleted_bytes: report.freed_bytes(),
+        waiting_bytes: plan.later_bytes.unwrap_or(0),
+        is_complete,
+    }
 }
 
 /// What a plan says that somebody should know.

@@ -8,6 +8,7 @@ use super::human;
 use super::init::parse_recipient;
 use super::list::iso;
 use crate::archive::ArchiveError;
+use crate::archive::host_state::HostState;
 use crate::archive::repository::{KeyEntry, add_key, hinted_id, list_keys, remove_key};
 use crate::exit::Exit;
 use crate::keys::{Reader, RepositoryIdentity};
@@ -95,7 +96,7 @@ fn new_reader(context: &Context, args: &KeyAdd) -> Result<Reader, CliError> {
 
 async fn remove(context: &Context, label: &Label, force: bool) -> Result<(), CliError> {
     let store = context.store().await?;
-    hinted_id(store.as_ref()).await?;
+    let id = hinted_id(store.as_ref()).await?;
     let labels: Vec<String> = list_keys(store.as_ref()).await?.into_iter().map(|entry| entry.label).collect();
     if !labels.iter().any(|known| known == label.as_str()) {
         let what = format!("no key has the label {label}");
@@ -105,6 +106,11 @@ async fn remove(context: &Context, label: &Label, force: bool) -> Result<(), Cli
         return Err(CliError::LastKey { label: label.to_string() });
     }
     remove_key(store.as_ref(), label).await?;
+    if let Some(state) = files::state_folder(id).map(HostState::new) {
+        let mut seen = state.keys();
+        seen.remove(&label.key());
+        state.save_keys(&seen)?;
+    }
     if context.console.is_json() {
         return context.console.object(&json!({"type": "key_removed", "label": label}));
     }

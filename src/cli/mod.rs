@@ -16,6 +16,7 @@ mod config;
 mod config_help;
 mod console;
 mod context;
+mod drill;
 mod error;
 mod files;
 mod gc;
@@ -28,6 +29,7 @@ pub mod json {}
 mod key;
 mod list;
 mod prompt;
+mod repair;
 mod restore;
 mod restore_to;
 mod servers;
@@ -35,6 +37,8 @@ mod settings;
 mod show;
 mod signals;
 mod stats;
+mod telemetry;
+mod verify;
 
 use crate::archive::{ArchiveError, Cancel};
 use crate::exit::Exit;
@@ -123,7 +127,7 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
     let is_agent = matches!(command, Command::Agent(_));
     let runtime = runtime(&command, &settings)?;
     let (cancel, asking) = (Cancel::default(), Asking::default());
-    let context = Context::new(global, settings, Arc::clone(console), cancel.clone(), asking.clone());
+    let context = Context::new(global, settings, Arc::clone(console), cancel.clone(), asking.clone())?;
     let result = runtime.block_on(async {
         // The agent has ideas of its own about signals.
         let interrupt = if is_agent { None } else { Some(Interrupt::watch(cancel, asking).map_err(internal)?) };
@@ -141,6 +145,7 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
         };
         // Also after an error or a signal: tokens that were made for this run end with it.
         context.servers.close().await;
+        context.telemetry.finish(&result).await;
         result
     });
     console.finish_progress();
@@ -185,6 +190,8 @@ async fn dispatch(context: &Context, command: Command, matches: &ArgMatches) -> 
         Command::Status => {
             Err(CliError::usage("status asks an agent, and none is given", "pass --agent URL, or set HAH_VAULT_AGENT"))
         }
+        Command::Verify(args) => verify::run(context, args).await,
+        Command::Repair(args) => repair::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Stats => stats::run(context).await,
         Command::Config => config::run(context),

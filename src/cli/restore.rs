@@ -4,6 +4,7 @@ use super::args::Restore;
 use super::context::{Context, Need};
 use super::error::CliError;
 use super::show::hex;
+use super::telemetry::Job;
 use super::{human, restore_to};
 use crate::archive::restore::{Exactness, RestoreReport, default_file_name, restore, restore_to_file};
 use crate::archive::{ArchiveError, Repository, keystore};
@@ -35,6 +36,7 @@ pub(super) async fn run(context: &Context, args: Restore) -> Result<Exit, CliErr
         Some(folder) => Some(Keystore::open(&repository, &name, folder, args.force).await?),
         None => None,
     };
+    context.telemetry.begin(Job::Restore(name.source.clone()));
     let report = if to_stdout {
         stdout(context, &repository, &name, args.fast).await?
     } else {
@@ -47,6 +49,7 @@ pub(super) async fn run(context: &Context, args: Restore) -> Result<Exit, CliErr
         };
         file(context, &repository, &name, &path, args.force, args.fast).await?
     };
+    context.telemetry.end_restore(&name.source, report.len_bytes);
     if let Some(keystore) = keystore {
         keystore.write(context).await?;
     }

@@ -108,8 +108,7 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order of the documentation.
-    pub const ALL: [Self; 6] =
-        [Self::Repository, Self::Vault, Self::Consul, Self::Nomad, Self::File, Self::Agent];
+    pub const ALL: [Self; 6] = [Self::Repository, Self::Vault, Self::Consul, Self::Nomad, Self::File, Self::Agent];
 
     /// Whether snapshots come from it. The others are there once, and have no label.
     pub fn is_source(self) -> bool {

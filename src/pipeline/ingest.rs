@@ -205,7 +205,8 @@ fn choose_mean(parent: Option<u32>, len_hint_bytes: Option<u64>) -> u32 {
     }
 }
 
-fn kind(is_snapshot: bool, form: Option<Form>) -> Kind {
+/// What a stream is, by what was found in it.
+pub fn kind(is_snapshot: bool, form: Option<Form>) -> Kind {
     match form {
         Some(Form::Protobuf) => Kind::Vault,
         Some(Form::Msgpack(Service::Consul)) => Kind::Consul,
@@ -215,7 +216,8 @@ fn kind(is_snapshot: bool, form: Option<Form>) -> Kind {
     }
 }
 
-fn counted(tally: &records::Tally) -> Vec<RecordCount> {
+/// Records by tag, as they stand in a manifest.
+pub fn counted(tally: &records::Tally) -> Vec<RecordCount> {
     let tag = |group: &Group| match group {
         Group::Type(byte) => byte.to_string(),
         Group::Prefix(prefix) => prefix.chars().take(60).collect(),

@@ -279,7 +279,7 @@ impl Endpoint {
 }
 
 /// What is at the bottom of an error, without URL, printable and cut. The layers above only repeat that it failed.
-pub(super) fn root_cause(error: &reqwest::Error) -> String {
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     let mut root: &dyn std::error::Error = error;
     while let Some(source) = root.source() {
         root = source;

@@ -38,6 +38,7 @@ pub use address::Address;
 pub use body::{Body, Stopper};
 pub use consul::Consul;
 pub use error::SourceError;
+pub(crate) use http::root_cause;
 pub use nomad::Nomad;
 pub use restore::Target;
 pub use secret::Secret;

@@ -27,7 +27,7 @@ pub use key::KEY_LEN_BYTES_MAX;
 pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use options::{Credentials, Patience, Secret, StoreOptions};
-pub use record::{Counts, RecordingStore};
+pub use record::{Counts, Observer, RecordingStore};
 pub use url::StoreUrl;
 
 /// The most objects that one listing may hold; more is [`StoreError::TooMany`]. About ten years of hourly backups, and a bound

@@ -1,5 +1,6 @@
 //! A store that counts what is asked of another one: requests cost money, and tests pin how many a command needs.
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,7 +33,7 @@ pub struct Counts {
     pub get_bytes: u64,
 }
 
-/// Objects that S3 lists in one answer.
+/// Objects that S3 lists in one answer; each answer is one request.
 const LIST_PAGE_LEN: usize = 1000;
 
 impl Counts {
@@ -47,11 +48,24 @@ impl Counts {
     }
 }
 
+/// Is told of what a [`RecordingStore`] sees. Must not block for long.
+pub trait Observer: Send + Sync + Debug {
+    /// An operation was asked for, which takes so many requests of S3.
+    fn asked(&self, operation: Operation, requests: u64);
+
+    /// An object was put or read.
+    fn moved(&self, operation: Operation, len_bytes: u64);
+
+    /// All objects under a prefix.
+    fn listed(&self, prefix: &str, objects: &[ObjectMeta]);
+}
+
 /// Passes everything on to another store and counts it.
 #[derive(Debug)]
 pub struct RecordingStore {
     inner: Arc<dyn Store>,
     counters: Counters,
+    observer: Option<Arc<dyn Observer>>,
     /// `None`: only count. A log of all keys would grow without bound in an agent.
     log: Option<Mutex<Vec<(Operation, String)>>>,
 }
@@ -72,7 +86,12 @@ struct Counters {
 impl RecordingStore {
     /// Counts only.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, counters: Counters::default(), log: None }
+        Self { inner, counters: Counters::default(), observer: None, log: None }
+    }
+
+    /// Counts, and tells an observer.
+    pub fn with_observer(inner: Arc<dyn Store>, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..Self::new(inner) }
     }
 
     /// Counts, and remembers every operation and its key.
@@ -104,7 +123,17 @@ impl RecordingStore {
         log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn tell(&self, event: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = &self.observer {
+            event(observer.as_ref());
+        }
+    }
+
     fn note(&self, operation: Operation, key: &str) {
+        // How many requests a listing takes is known only afterwards.
+        if operation != Operation::List {
+            self.tell(|observer| observer.asked(operation, 1));
+        }
         let counters = &self.counters;
         let counter = match operation {
             Operation::Put => &counters.put,
@@ -134,6 +163,7 @@ impl Store for RecordingStore {
         let put = self.inner.put_if_absent(key, bytes).await?;
         if put == Put::Created {
             self.counters.put_bytes.fetch_add(len_bytes, Relaxed);
+            self.tell(|observer| observer.moved(Operation::Put, len_bytes));
         }
         Ok(put)
     }
@@ -142,14 +172,19 @@ impl Store for RecordingStore {
         self.note(Operation::Get, key);
         let bytes = self.inner.get(key, len_max_bytes).await?;
         self.counters.get_bytes.fetch_add(bytes.len() as u64, Relaxed);
+        self.tell(|observer| observer.moved(Operation::Get, bytes.len() as u64));
         Ok(bytes)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         self.note(Operation::List, prefix);
-        let found = self.inner.list(prefix).await?;
-        let pages = found.len().div_ceil(LIST_PAGE_LEN).max(1);
-        self.counters.list_pages.fetch_add(pages as u64, Relaxed);
+        let found = self.inner.list(prefix).await;
+        // One that failed took a request at least.
+        let pages = found.as_ref().map_or(1, |found| found.len().div_ceil(LIST_PAGE_LEN).max(1) as u64);
+        self.tell(|observer| observer.asked(Operation::List, pages));
+        let found = found?;
+        self.counters.list_pages.fetch_add(pages, Relaxed);
+        self.tell(|observer| observer.listed(prefix, &found));
         Ok(found)
     }
 

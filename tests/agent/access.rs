@@ -227,13 +227,15 @@ fn authority() -> reqwest::Certificate {
 #[tokio::test]
 async fn tls_is_spoken_and_client_certificates_can_be_asked_for() {
     let files = TlsFiles { certificate: tls("server.pem"), key: tls("server.key.pem"), client_ca: None };
-    let served = Served::start_with(How { tls: Some(files.clone()), ..How::default() }).await;
-    let client = || reqwest::Client::builder().no_proxy().tls_certs_only([authority()]);
+    let hosts = || vec!["vault.test".to_owned()];
+    let served = Served::start_with(How { tls: Some(files.clone()), hosts: hosts(), ..How::default() }).await;
+    let here = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let client = || reqwest::Client::builder().no_proxy().resolve("vault.test", here).tls_certs_only([authority()]);
     let url = format!("{}/v1/status", served.base);
     let answer = client().build().unwrap().get(&url).bearer_auth(TOKEN).send().await;
     assert_eq!(answer.unwrap().status(), 200);
     let files = TlsFiles { client_ca: Some(tls("authority.pem")), ..files };
-    let served = Served::start_with(How { tls: Some(files), ..How::default() }).await;
+    let served = Served::start_with(How { tls: Some(files), hosts: hosts(), ..How::default() }).await;
     let url = format!("{}/v1/status", served.base);
     assert!(client().build().unwrap().get(&url).bearer_auth(TOKEN).send().await.is_err());
     let mut pem = std::fs::read(tls("client.pem")).unwrap();

@@ -203,9 +203,9 @@ async fn a_stop_lets_a_short_run_finish_and_aborts_a_long_one_which_the_successo
     assert_eq!(world.commits.all().len(), 1);
     let host = world.start("two");
     minutes(59).await;
-    tokio::time::sleep(Duration::from_secs(55)).await;
+    tokio::time::sleep(Duration::from_secs(40)).await;
     host.worker.takes_ms.store(60_000, Ordering::Relaxed);
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
     let agent = Arc::clone(&host.replica.agent);
     host.replica.stop().await;
     let runs: Vec<_> = agent.registry.all().iter().map(|entry| entry.run()).collect();

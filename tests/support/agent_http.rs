@@ -83,7 +83,7 @@ impl Served {
         };
         let listener = Listener::bind(&listen, how.tls.as_ref(), &access).await.unwrap();
         let base = match listener.address() {
-            Listen::Tcp(address) if how.tls.is_some() => format!("https://localhost:{}", address.port()),
+            Listen::Tcp(address) if how.tls.is_some() => format!("https://vault.test:{}", address.port()),
             Listen::Tcp(address) => format!("http://{address}"),
             Listen::Unix(_) => "http://localhost".into(),
         };

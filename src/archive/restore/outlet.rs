@@ -3,11 +3,13 @@
 use super::super::ArchiveError;
 use crate::pipeline::normalise::{Denormaliser, NotesError};
 use crate::pipeline::rewrap::{Rewrap, Rewrapped, Rewrapper};
-use crate::snapshot::tar::{TarError, Walker};
+use crate::snapshot::records::{Form, Splitter, Tally};
+use crate::snapshot::tar::{self, TarError, Walker};
 use hah_vault_format::Manifest;
 use hah_vault_format::ManifestName;
 use hah_vault_format::manifest::{Kind, Region, Transform};
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{Cursor, Write};
 
 /// Takes the stored bytes of a stream, in order.
@@ -27,7 +29,17 @@ struct Checks<W> {
     walker: Option<Walker>,
     /// The stream's hash is judged before the snapshot in it: a fault of ours must not look like the server's.
     walker_error: Option<TarError>,
+    /// Only where the records of `state.bin` are counted.
+    records: Option<Splitter>,
     rewrapper: Rewrapper<W>,
+}
+
+/// What came out.
+pub(super) struct Finished<W> {
+    pub out: W,
+    pub rewrapped: Rewrapped,
+    /// The records of `state.bin`, if they were counted.
+    pub records: Option<(Option<Form>, Tally)>,
 }
 
 impl<W: Write> Checks<W> {
@@ -36,7 +48,13 @@ impl<W: Write> Checks<W> {
         let mut rest = bytes;
         while let Some(walker) = self.walker.as_mut().filter(|_| !rest.is_empty()) {
             match walker.next(rest) {
-                Ok((len, _)) => rest = rest.get(len..).unwrap_or_default(),
+                Ok((len, region)) => {
+                    let (now, later) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+                    if let (tar::Region::State, Some(records)) = (region, &mut self.records) {
+                        let Ok(()) = records.push(now, &mut |_| Ok::<(), Infallible>(()));
+                    }
+                    rest = later;
+                }
                 Err(error) => {
                     self.walker = None;
                     self.walker_error = Some(error);
@@ -48,7 +66,7 @@ impl<W: Write> Checks<W> {
 }
 
 impl<W: Write> Outlet<W> {
-    pub(super) fn new(manifest: &Manifest, notes: Vec<u8>, out: W, mode: Rewrap) -> Self {
+    pub(super) fn new(manifest: &Manifest, notes: Vec<u8>, out: W, mode: Rewrap, count_records: bool) -> Self {
         let regions = match &manifest.transform {
             Transform::None => VecDeque::new(),
             Transform::MapOrder { regions, .. } => regions.iter().copied().collect(),
@@ -57,6 +75,7 @@ impl<W: Write> Outlet<W> {
             hasher: blake3::Hasher::new(),
             walker: (manifest.kind != Kind::Other).then(Walker::new),
             walker_error: None,
+            records: count_records.then(Splitter::new),
             rewrapper: Rewrapper::new(out, mode),
         };
         Self {
@@ -114,7 +133,7 @@ impl<W: Write> Outlet<W> {
     }
 
     /// Every check of the whole; gives back the output and what was written.
-    pub(super) fn finish(mut self) -> Result<(W, Rewrapped), ArchiveError> {
+    pub(super) fn finish(mut self) -> Result<Finished<W>, ArchiveError> {
         if self.has_notes {
             self.denormaliser.finish().map_err(|source| notes_error(&self.name, source))?;
         }
@@ -127,7 +146,13 @@ impl<W: Write> Outlet<W> {
             (None, None) => Ok(()),
         };
         sound.map_err(|source| ArchiveError::RestoredTar { name: self.name.clone(), source })?;
-        self.checks.rewrapper.finish().map_err(|source| ArchiveError::Output { source })
+        let records = self.checks.records.take().map(|records| {
+            let Ok(counted) = records.finish(&mut |_| Ok::<(), Infallible>(()));
+            counted
+        });
+        let finished = self.checks.rewrapper.finish();
+        let (out, rewrapped) = finished.map_err(|source| ArchiveError::Output { source })?;
+        Ok(Finished { out, rewrapped, records })
     }
 }
 

@@ -10,18 +10,21 @@ use super::console::Console;
 use super::context::Context;
 use super::error::CliError;
 use super::prompt::Asking;
+use super::servers::Servers;
 use super::settings::{Settings, environment};
+use super::telemetry::Telemetry;
 use crate::agent::api::Api;
 use crate::agent::lock::{Alone, ConsulLock, LeaseLock, Lock};
 use crate::agent::serve::{Listener, TlsReload, check_access};
 use crate::agent::systemd::Systemd;
-use crate::agent::{Agent, Clock, MachineClock, Presence, Telemetry};
+use crate::agent::{Agent, Clock, MachineClock, Presence};
 use crate::archive::Cancel;
 use crate::config::Kind;
 use crate::exit::Exit;
 use crate::source::Consul;
 use crate::store::StoreUrl;
 use crate::telemetry::Registry;
+use crate::world::World;
 use metrics::AgentMetrics;
 use plan::{AgentPlan, LockPlan};
 use std::sync::Arc;
@@ -36,13 +39,23 @@ struct Base {
     settings: Arc<Settings>,
     console: Arc<Console>,
     metrics: Arc<Registry>,
+    world: Arc<dyn World>,
 }
 
 impl Base {
     /// A context of its own, with sessions of its own.
     fn context(&self, cancel: Cancel) -> Context {
-        let (global, settings, console) = (self.global.clone(), Arc::clone(&self.settings), Arc::clone(&self.console));
-        Context::new(global, settings, console, cancel, Asking::default())
+        let telemetry = Telemetry::of_agent(Arc::clone(&self.metrics), Arc::clone(&self.console));
+        Context {
+            global: self.global.clone(),
+            settings: Arc::clone(&self.settings),
+            console: Arc::clone(&self.console),
+            cancel,
+            asking: Asking::default(),
+            world: Arc::clone(&self.world),
+            servers: Servers::new(Arc::clone(&self.console), Arc::clone(&self.settings)),
+            telemetry: Arc::new(telemetry),
+        }
     }
 
     fn worker(&self, plan: &AgentPlan) -> Arc<ArchiveWorker> {
@@ -72,6 +85,7 @@ pub(super) async fn run(context: &Context, args: Args, is_flag: &dyn Fn(&str) ->
         settings: Arc::clone(&context.settings),
         console: Arc::clone(&context.console),
         metrics: Registry::new(Arc::clone(&context.world)),
+        world: Arc::clone(&context.world),
     };
     let clock: Arc<dyn Clock> = Arc::new(MachineClock::new(Arc::clone(&context.world)));
     let lock = lock(context, &plan).await?;
@@ -80,10 +94,19 @@ pub(super) async fn run(context: &Context, args: Args, is_flag: &dyn Fn(&str) ->
     let worker = base.worker(&plan);
     let telemetry = Arc::new(AgentMetrics::new(Arc::clone(&base.metrics), &plan.agent));
     let world = (Arc::clone(&context.world), clock);
-    let agent = Agent::new(plan.agent.clone(), Arc::clone(&worker) as _, world, Arc::clone(&telemetry) as _, lock.kind());
+    let agent =
+        Agent::new(plan.agent.clone(), Arc::clone(&worker) as _, world, Arc::clone(&telemetry) as _, lock.kind());
     telemetry.attach(&agent);
     let api = Api::new(Arc::clone(&agent), plan.access.clone());
-    let mut reload = Reload { base, worker, agent: &agent, api: &api, tls: listener.tls_reload(), listen: listener.address(), is_flag };
+    let mut reload = Reload {
+        base,
+        worker,
+        agent: &agent,
+        api: &api,
+        tls: listener.tls_reload(),
+        listen: listener.address(),
+        is_flag,
+    };
     tracing::info!(listen = %listener.address(), jobs = plan.agent.jobs.len(), "the agent runs");
     systemd.ready(&format!("control API on {}", listener.address()));
     let (done, is_done) = oneshot::channel::<()>();
@@ -128,7 +151,10 @@ async fn consul(context: &Context, label: Option<&str>) -> Result<Arc<Consul>, C
         None => blocks.next().cloned().unwrap_or_else(|| environment(Kind::Consul)),
     };
     let name = section.source_name();
-    let consul = Arc::clone(context.servers.sessions()).consul(section).await.map_err(|source| CliError::Server { name, source: Box::new(source) })?;
+    let consul = Arc::clone(context.servers.sessions())
+        .consul(section)
+        .await
+        .map_err(|source| CliError::Server { name, source: Box::new(source) })?;
     Ok(Arc::new(consul))
 }
 
@@ -172,7 +198,8 @@ async fn watchdog(systemd: &Systemd) {
 /// The first SIGTERM or ctrl-C stops in good order, the second ends the process; SIGHUP reads the configuration again.
 async fn signals(reload: &mut Reload<'_>, systemd: &Systemd) -> Result<(), CliError> {
     let failed = super::internal;
-    let (mut int, mut term) = (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
+    let (mut int, mut term) =
+        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
     let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     loop {
         tokio::select! {

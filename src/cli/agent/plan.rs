@@ -6,8 +6,8 @@ use crate::agent::api::Access;
 use crate::agent::lock::{ConsulLockSettings, DEFAULT_KEY, LEASE_TTL_DEFAULT};
 use crate::agent::serve::{Listen, TlsFiles};
 use crate::agent::{
-    AgentSettings, JobSettings, PresenceSettings, Retry, RunKind, Schedule, ScheduleError, SourceSettings,
-    StopLimits, Task,
+    AgentSettings, JobSettings, PresenceSettings, Retry, RunKind, Schedule, ScheduleError, SourceSettings, StopLimits,
+    Task,
 };
 use crate::archive::retention::Policy;
 use crate::config::{Kind, Section};
@@ -59,19 +59,19 @@ pub(super) struct AgentPlan {
     pub policies: BTreeMap<SourceName, Policy>,
 }
 
-
 fn wrong(section: &Section, key: &str, what: impl std::fmt::Display) -> CliError {
-    CliError::usage(format!("{}: {key} of {}: {what}", section.origin_of(key), section.title()), "see deploy/config.hcl")
+    CliError::usage(
+        format!("{}: {key} of {}: {what}", section.origin_of(key), section.title()),
+        "see deploy/config.hcl",
+    )
 }
 
 impl AgentPlan {
     /// Reads the agent's block, and what the sources say of schedules. `host`: this machine's name.
     pub(super) fn of(settings: &Settings, host: &str) -> Result<Self, CliError> {
         let block = settings.config.of(Kind::Agent).next().cloned().unwrap_or_else(|| Section::empty(Kind::Agent));
-        let sources: Vec<(SourceName, &Section)> = settings
-            .sources()
-            .filter_map(|section| Some((section.source_name().parse().ok()?, section)))
-            .collect();
+        let sources: Vec<(SourceName, &Section)> =
+            settings.sources().filter_map(|section| Some((section.source_name().parse().ok()?, section))).collect();
         if sources.is_empty() {
             return Err(CliError::usage("no source is configured", "add a vault, consul, nomad or file block"));
         }
@@ -89,7 +89,10 @@ impl AgentPlan {
                 Some(patience) => Some(patience),
                 None => Some(Duration::from_secs(600)),
             },
-            budget_bytes: block.text("budget").map(|text| size(text).map_err(|e| wrong(&block, "budget", e))).transpose()?,
+            budget_bytes: block
+                .text("budget")
+                .map(|text| size(text).map_err(|e| wrong(&block, "budget", e)))
+                .transpose()?,
             can_restore: restore_folder.is_some(),
             ..AgentSettings::new(instance.clone(), shown(&sources), jobs(&block, &sources)?)
         };

@@ -3,23 +3,24 @@
 use super::super::args::Gc;
 use super::super::context::{Context, Need};
 use super::super::error::{CliError, chain};
+use super::super::telemetry::reason;
 use super::super::{backup, gc, restore, show, verify};
-use super::plan::AgentPlan;
 use super::Base;
+use super::plan::AgentPlan;
 use crate::agent::{Failure, Moment, Outcome, RunKind, Stored, Summary, Task, Worker};
 use crate::archive::gc::{GcOptions, execute, plan};
 use crate::archive::restore::{Exactness, restore_to_file};
 use crate::archive::{ArchiveError, Cancel, Monitor, Repository};
 use crate::exit::Exit;
 use crate::store::RecordingStore;
-use crate::telemetry::Reason;
+use crate::telemetry::{Damage, Depth, Reason};
 use async_trait::async_trait;
 use hah_vault_format::name::{INDEX_PREFIX, MANIFESTS_PREFIX, PACKS_PREFIX, TRASH_PREFIX};
 use hah_vault_format::{Manifest, ManifestName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// A repository that is open for looking is opened again after this: credentials end, keys change.
@@ -51,7 +52,7 @@ fn failure(error: &CliError) -> Failure {
         message: chain(error),
         hint: error.hint(),
         code: error.exit().code(),
-        reason: error.reason().as_str().to_owned(),
+        reason: reason(error).as_str().to_owned(),
     }
 }
 
@@ -112,6 +113,7 @@ impl ArchiveWorker {
     async fn backup(&self, context: &Context, task: &Task, monitor: Arc<dyn Monitor>) -> Result<Outcome, CliError> {
         let source = task.source.as_ref().ok_or_else(|| ArchiveError::Internal("a backup without a source".into()))?;
         let report = backup::one(context, source, task.fresh, monitor).await?;
+        self.base.metrics.backup_committed(&report);
         Ok(Outcome { result: backup::object(&report), ..Outcome::default() })
     }
 
@@ -137,6 +139,10 @@ impl ArchiveWorker {
             true => plan.foretell(),
             false => execute(&repository, &plan, &options, &context.cancel).await?,
         };
+        let complete = report.is_complete() && plan.blocked_by.is_empty();
+        if !task.dry_run {
+            self.base.metrics.collected(Some(gc::collected(&plan, &report, complete)));
+        }
         let args = Gc { dry_run: task.dry_run, ..Gc::default() };
         let told = gc::Told { args: &args, plan: &plan, report: &report, counts: counter.counts() };
         let mut result = told.object();
@@ -154,18 +160,42 @@ impl ArchiveWorker {
 
     async fn verify(&self, context: &Context, task: &Task, monitor: Arc<dyn Monitor>) -> Result<Outcome, CliError> {
         let rehearse = task.kind == RunKind::Rehearse;
-        let report = verify::for_agent(context, task.source.as_ref(), task.read_data_percent, rehearse, monitor).await?;
-        let damaged = (!report.is_clean()).then(|| partial(Reason::Damaged, report.summary()));
-        Ok(Outcome { result: report.object(), partial: damaged, ..Outcome::default() })
+        let began = Instant::now();
+        let percent = task.read_data_percent.filter(|percent| *percent > 0);
+        let verified = verify::for_agent(context, task.source.as_ref(), percent, rehearse, monitor).await;
+        let (metrics, took) = (&self.base.metrics, began.elapsed());
+        let depth = match (rehearse, percent) {
+            (true, _) => Depth::Rehearsal,
+            (false, Some(_)) => Depth::Data,
+            (false, None) => Depth::Structure,
+        };
+        let (report, result) = verified.inspect_err(|_| metrics.verified(depth, None, took))?;
+        let found = Damage {
+            manifests: u64::try_from(report.affected.len() + report.chain.lost.len()).unwrap_or(u64::MAX),
+            objects: u64::try_from(report.damage.len()).unwrap_or(u64::MAX),
+        };
+        metrics.verified(depth, Some(found), took);
+        for rehearsed in report.rehearsed.iter().flatten() {
+            let is_damaged = report.affected.iter().any(|affected| affected.name == rehearsed.name);
+            metrics.rehearsed(&rehearsed.name.source, !is_damaged, took);
+        }
+        let partial = report.is_damaged().then(|| partial(Reason::Damaged, verify::worst(&report)));
+        Ok(Outcome { result, partial, ..Outcome::default() })
     }
 
     async fn restore(&self, context: &Context, task: &Task, monitor: Arc<dyn Monitor>) -> Result<Outcome, CliError> {
         let (Some(folder), Some(name), Some(file)) = (&self.plan.restore_folder, &task.manifest, &task.file) else {
-            return Err(CliError::usage("no folder for restores is configured", "set restore_folder in the agent block"));
+            return Err(CliError::usage(
+                "no folder for restores is configured",
+                "set restore_folder in the agent block",
+            ));
         };
         let repository = Repository { monitor, ..context.repository(Need::Reader, "restore").await? };
         let path = folder.join(file);
-        let report = restore_to_file(&repository, name, &path, false, false, &context.cancel).await?;
+        let (metrics, began) = (&self.base.metrics, Instant::now());
+        let restored = restore_to_file(&repository, name, &path, false, false, &context.cancel).await;
+        metrics.restored(&name.source, restored.as_ref().ok().map(|report| report.len_bytes), began.elapsed());
+        let report = restored?;
         let is_exact = report.exactness != Exactness::UnexpectedGzip;
         let message = "the snapshot is right, but in another gzip than the manifest promised";
         let partial = (!is_exact).then(|| partial(Reason::Damaged, message));
@@ -208,6 +238,7 @@ impl Worker for ArchiveWorker {
     async fn names(&self, now_unix_ms: i64) -> Result<(Vec<ManifestName>, i64), Failure> {
         let repository = self.repository().await?;
         let listed = repository.list_manifests(None).await.map_err(archive)?;
+        listed.iter().for_each(|listed| self.base.metrics.manifest_found(&listed.name));
         let now = repository.store.now().await.map_err(|error| archive(error.into()))?;
         Ok((listed.into_iter().map(|listed| listed.name).collect(), now.unix_ms.saturating_sub(now_unix_ms)))
     }
