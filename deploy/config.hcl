@@ -98,6 +98,12 @@ vault "home" {
   shrink_warn_below_percent = 50   # a snapshot that is much smaller than the one before; 0: never
   # compression = "off"            # closes guessing of secrets by watching sizes
   # horizon     = "90d"            # store again what is older
+  schedule    = "5 * * * *"        # the agent's; or "every 10m"; "never"
+  # time_zone = "Europe/Berlin"
+  # jitter    = "2m"               # begin up to so much later
+  # retention {                    # instead of the agent's
+  #   keep_last = 10
+  # }
 }
 
 consul {
@@ -123,4 +129,65 @@ nomad {
 file "notes" {
   path = "/var/lib/notes.db"
   raw  = true                      # no Raft snapshot
+}
+
+# What `hah-vault agent` does. Snapshots that no retention names stay for ever.
+agent {
+  listen     = "127.0.0.1:8205"    # or "unix:///run/hah-vault/agent.sock"; beyond this machine only with a token
+  token_file = "/etc/hah-vault/agent.token"   # one token a line: openssl rand -hex 32; or HAH_VAULT_AGENT_TOKEN_FILE
+  # hosts          = ["backup.example.com"]   # names, besides addresses and localhost, under which it is reached
+  # open_metrics   = true                     # /metrics without a token
+  # instance       = "backup-1"               # default: the host's name
+  # restore_folder = "/var/lib/hah-vault/restores"   # POST /v1/restores writes here, and nowhere else
+  # state_folder   = "/var/lib/hah-vault"     # what ran when, without a lock to note it in; default: $XDG_STATE_HOME/hah-vault
+  # runs_at_once   = 1
+  # retries        = 3                        # of a failed run, after retry_delay, twice that, and so on
+  # retry_delay    = "60s"
+  # stop_timeout   = "20s"                    # runs may finish within this
+  # budget         = "10GB"
+  # tls {
+  #   certificate = "/etc/hah-vault/agent.pem"
+  #   key         = "/etc/hah-vault/agent.key"
+  #   client_ca   = "/etc/hah-vault/clients.pem"   # turns clients without a certificate away
+  # }
+
+  schedule {
+    backup    = "every 1h"         # of sources that have none of their own
+    gc        = "30 3 * * *"
+    verify    = "0 4 * * *"
+    # rehearse = "0 5 * * 0"         # needs an identity
+    read_data_percent = 5          # of the packs, with each verification
+    # time_zone = "UTC"
+    # jitter    = "0s"
+  }
+
+  retention {
+    keep_last    = 3
+    keep_within  = "1d"
+    keep_hourly  = 48
+    keep_daily   = 14
+    keep_weekly  = 8
+    keep_monthly = 12
+    keep_yearly  = 3
+    keep_tags    = ["keep"]
+  }
+
+  # One replica at a time: "consul", "lease" (in the store), or "none".
+  lock {
+    kind = "none"
+    # consul   = "home"                   # label of a consul block
+    # key      = "consul-snapshot/lock"   # Consul's own snapshot agent waits for it, too
+    # name     = "agent"                  # of the lease
+    # ttl      = "15s"                    # lease: "5m"
+    # delay    = "15s"
+    # patience = "10m"                    # then go on without a lock that cannot be reached; "0s": never
+  }
+
+  # consul_service {                    # be seen in Consul, with two checks
+  #   name   = "hah-vault"
+  #   id     = "hah-vault-backup-1"
+  #   tags   = ["agent"]
+  #   consul = "home"
+  #   deregister_after = "72h"
+  # }
 }

@@ -25,6 +25,22 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The exit code with this number; what is none is a failure.
+    pub fn from_code(code: u8) -> Self {
+        const ALL: [Exit; 9] = [
+            Exit::Done,
+            Exit::Usage,
+            Exit::Partial,
+            Exit::NoRepository,
+            Exit::Conflict,
+            Exit::NoKey,
+            Exit::TooNew,
+            Exit::Interrupted,
+            Exit::Failed,
+        ];
+        ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
+    }
+
     /// The number.
     pub fn code(self) -> u8 {
         self as u8

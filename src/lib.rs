@@ -9,12 +9,14 @@
 //!                            cli ──> ├──> config     the configuration file, and the environment
 //!                                    └──> world      clock and random numbers
 //! cli ──> telemetry ──> archive      what happened, as metrics and pings
+//! cli ──> agent ──────> archive      schedules, one replica at a time, a control API
 //!                                  all ──> format    (crate hah-vault-format) the bytes
 //! ```
 //!
 //! Architecture invariant: dependencies point to the right and down only; `tests/layers.rs` enforces it. The library
 //! never prints: progress and warnings go through [`archive::Monitor`].
 
+pub mod agent;
 pub mod archive;
 pub mod cli;
 pub mod config;

@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod agent;
 mod cli;
 mod corpus;
 mod damage;

@@ -21,6 +21,24 @@ pub const TRASH_PREFIX: &str = "trash/";
 /// Prefix of holds: marks that keep a manifest from being retired.
 pub const HOLDS_PREFIX: &str = "holds/";
 
+/// Prefix of leases: which replica of an agent runs the schedules.
+pub const LEASES_PREFIX: &str = "leases/";
+
+/// Digits of a lease's term: every `u64` fits, and terms sort as their texts do.
+const LEASE_TERM_DIGITS: usize = 20;
+
+/// `leases/<name>/<term, 20 digits>`.
+pub fn lease_key(name: &Label, term: u64) -> String {
+    format!("{LEASES_PREFIX}{name}/{term:0LEASE_TERM_DIGITS$}")
+}
+
+/// The term of a key in the store; `None` for keys of another form or another lease.
+pub fn lease_term(name: &Label, key: &str) -> Option<u64> {
+    let digits = key.strip_prefix(LEASES_PREFIX)?.strip_prefix(name.as_str())?.strip_prefix('/')?;
+    let is_term = digits.len() == LEASE_TERM_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
+    if is_term { digits.parse().ok() } else { None }
+}
+
 const NAME_RULE: &str = "a name is 1 to 63 of a-z, 0-9 and -, and does not begin with -";
 
 fn check_name(what: &'static str, text: &str) -> Result<(), FormatError> {

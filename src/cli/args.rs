@@ -134,6 +134,20 @@ pub(super) struct Global {
     pub s3: S3,
 
     #[command(flatten)]
+    pub agent: AgentUrl,
+
+    /// Log lines on standard error as text or JSON; the agent always logs
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_short_help = true,
+        help_heading = "Output"
+    )]
+    pub log_format: LogFormat,
+
+    #[command(flatten)]
     pub telemetry: TelemetryArgs,
 
     /// Print one JSON object per line
@@ -147,6 +161,43 @@ pub(super) struct Global {
     /// Only data, warnings and errors
     #[arg(short, long, global = true, help_heading = "Output")]
     pub quiet: bool,
+}
+
+/// Another agent that does the work.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Agent")]
+pub(super) struct AgentUrl {
+    /// Let this agent do it: http://HOST:PORT, https://HOST:PORT or unix:///PATH
+    #[arg(
+        long = "agent",
+        global = true,
+        value_name = "URL",
+        env = "HAH_VAULT_AGENT",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub url: Option<String>,
+    /// File with the agent's token
+    #[arg(
+        long = "agent-token-file",
+        global = true,
+        value_name = "FILE",
+        env = "HAH_VAULT_AGENT_TOKEN_FILE",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub token_file: Option<PathBuf>,
+    /// PEM file of certificate authorities to trust for the agent
+    #[arg(long = "agent-ca-file", global = true, value_name = "FILE", hide_short_help = true)]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 /// Settings of S3 stores that are not in the URL. Credentials come from the environment and the AWS files only.
@@ -256,6 +307,11 @@ pub(super) enum Command {
     Config,
     /// Test everything that a backup needs, without taking a snapshot
     Check(Check),
+    /// Run schedules and a control API until stopped
+    Agent(Agent),
+    /// Show what an agent does: its lock, its jobs, when they ran and run next
+    #[command(after_long_help = "Example:\n  hah-vault --agent http://127.0.0.1:8205 status")]
+    Status,
     /// Print a completion script for a shell
     #[command(after_long_help = "Example:\n  hah-vault completions bash > /etc/bash_completion.d/hah-vault")]
     Completions {
@@ -316,8 +372,33 @@ Examples:
   hah-vault backup vault=/var/tmp/vault.snap consul=/var/tmp/consul.snap
   vault operator raft snapshot save /dev/stdout | hah-vault backup vault=-";
 
-/// What `backup` takes.
+const AGENT_AFTER: &str = "\
+The configuration file says what runs when, where to listen and how replicas agree: its agent block, and
+schedule and retention of each source (deploy/config.hcl shows all of it). Without an agent block every
+source is backed up once an hour, and the control API listens on 127.0.0.1:8205, where it only shows:
+control functions need a token file, or a unix socket.
+
+SIGHUP reads the configuration again; where it listens and the lock stay as they are. SIGTERM and ctrl-C let
+runs finish for stop_timeout and then stop them in good order. systemd is told of all this (Type=notify).
+
+/v1/openapi.json describes the API; / is a web page. backup, verify, gc, list, show, hold and status use it
+with --agent URL.
+
+Examples:
+  hah-vault --config /etc/hah-vault/config.hcl agent
+  hah-vault --agent http://127.0.0.1:8205 --agent-token-file agent.token backup vault";
+
+/// What `agent` takes.
 #[derive(Debug, Args)]
+#[command(after_long_help = AGENT_AFTER)]
+pub(super) struct Agent {
+    /// Only check the configuration, and say what would run when
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What `backup` takes.
+#[derive(Debug, Default, Args)]
 #[command(after_long_help = BACKUP_AFTER)]
 pub(super) struct Backup {
     /// NAME=PATH, NAME=- for standard input; or vault, consul, nomad or a configured name [default: all configured]
@@ -485,7 +566,7 @@ Examples:
   hah-vault gc --dry-run --budget 10GB              how long a free tier lasts";
 
 /// What `gc` takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_long_help = GC_AFTER)]
 pub(super) struct Gc {
     /// Show what would be done, and do nothing
@@ -514,7 +595,7 @@ pub(super) struct Gc {
 }
 
 /// The retention rules.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "What stays")]
 pub(super) struct Keep {
     /// The newest N, at most one of each hour

@@ -7,10 +7,10 @@ use super::error::{CliError, chain};
 use super::servers::Servers;
 use super::settings::Settings;
 use super::{human, init};
-use crate::archive::Repository;
 use crate::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
 use crate::archive::host_state::HostState;
 use crate::archive::repository::read_info;
+use crate::archive::{ArchiveError, Monitor, Repository};
 use crate::config::{Kind, Section};
 use crate::exit::Exit;
 use hah_vault_format::{ObjectId, SourceName};
@@ -18,6 +18,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 const FORM: &str = "write NAME=PATH, NAME=- for standard input, vault, consul or nomad for the service itself, or the \
@@ -89,6 +90,30 @@ fn keystores(
         keystores.insert(nomad.clone(), folder);
     }
     Ok(keystores)
+}
+
+/// One configured source, for the agent.
+pub(super) async fn one(
+    context: &Context,
+    name: &SourceName,
+    fresh: bool,
+    monitor: Arc<dyn Monitor>,
+) -> Result<BackupReport, CliError> {
+    let args = Backup { fresh, ..Backup::default() };
+    let Sources { specs, failed } = parse_sources(&[name.to_string()], &context.settings, &context.servers).await?;
+    if let Some((_, error)) = failed.into_iter().next() {
+        return Err(error);
+    }
+    let keystores = keystores(None, &specs, &context.settings)?;
+    let repository = Repository { monitor, ..open(context, false).await? };
+    let state = context.state(&repository);
+    let avoid = state.as_ref().map(HostState::damaged).unwrap_or_default();
+    let options = options(&args, &specs, &keystores, &avoid, &context.settings);
+    let outcome = backup(&repository, specs, &options, &context.cancel).await?.into_iter().next();
+    let missing = || ArchiveError::Internal("a backup without an outcome".into());
+    let report = outcome.ok_or_else(missing)?.1?;
+    remember(context, &repository, state.as_ref(), &report).await;
+    Ok(report)
 }
 
 /// Remembers the new snapshot, and looks whether the last ones that this host saw are still there: what gc cannot have
@@ -262,7 +287,7 @@ fn row(report: &BackupReport) -> Vec<String> {
     ]
 }
 
-fn object(report: &BackupReport) -> serde_json::Value {
+pub(super) fn object(report: &BackupReport) -> serde_json::Value {
     let manifest = &report.manifest;
     json!({
         "type": "backup",
@@ -296,7 +321,6 @@ fn ms(took: Duration) -> u64 {
 mod tests {
     use super::*;
     use futures::executor::block_on;
-    use std::sync::Arc;
 
     fn parse_all(texts: &[&str]) -> Result<Vec<SourceSpec>, CliError> {
         let settings = Arc::new(Settings::none());

@@ -68,6 +68,7 @@ fn shown(shape: Shape, key: &str, setting: &Setting) -> serde_json::Value {
         }
         (Value::Flag(flag), _) => json!(flag),
         (Value::Number(number), _) => json!(number),
+        (Value::Count(count), _) => json!(count),
         (Value::Duration(duration), _) => json!(format!("{}s", duration.as_secs_f64())),
         (Value::TextMap(pairs), _) => {
             let pairs = pairs.iter().map(|(from, to)| (without_password(key, from), json!(without_password(key, to))));
@@ -97,7 +98,7 @@ fn default(section: &Section, key: &str) -> Option<serde_json::Value> {
         (Kind::Vault, "address") => json!("https://127.0.0.1:8200"),
         (Kind::Consul, "address") => json!("http://127.0.0.1:8500"),
         (Kind::Nomad, "address") => json!("http://127.0.0.1:4646"),
-        (Kind::Repository, _) => return None,
+        (Kind::Repository | Kind::Agent, _) => return None,
         (_, "source") => json!(section.source_name()),
         (_, "backup") => json!(section.origin.is_some()),
         _ => return None,

@@ -1,5 +1,7 @@
 //! What a command failed with, how it is told, and with which exit code.
 
+use crate::agent::client::ClientError;
+use crate::agent::serve::ServeError;
 use crate::archive::ArchiveError;
 use crate::config::ConfigError;
 use crate::exit::Exit;
@@ -98,6 +100,30 @@ pub(super) enum CliError {
     /// Standard output.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+    /// The agent cannot listen, or its access is wrong.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Another agent.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A server that the agent itself needs.
+    #[error("{name}")]
+    Server {
+        /// Its block.
+        name: String,
+        /// Why.
+        source: Box<SourceError>,
+    },
+    /// A run of another agent failed; in its words.
+    #[error("{message}")]
+    Run {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// The code that the command would have ended with.
+        code: u8,
+    },
     /// `key remove` would lock everybody out.
     #[error("{label} is the last wrapped copy of the repository identity")]
     LastKey {
@@ -161,7 +187,13 @@ impl CliError {
                  copies kept elsewhere (--key-file) open the repository"
                     .into(),
             ),
-            Self::File { .. } | Self::Output(_) => None,
+            Self::Serve(error) => error.hint().map(Into::into),
+            Self::Client(ClientError::Refused { hint, .. }) | Self::Run { hint, .. } => hint.clone(),
+            Self::Client(ClientError::Connect { .. }) => {
+                Some("check the URL, and that the agent runs: --agent-ca-file names its certificate authority".into())
+            }
+            Self::Server { source, .. } => source.hint(),
+            Self::Client(_) | Self::File { .. } | Self::Output(_) => None,
         }
     }
 
@@ -175,7 +207,11 @@ impl CliError {
             Self::Secret { .. } => Exit::Failed,
             Self::Key { source: KeyError::Format(FormatError::TooNew { .. }), .. } => Exit::TooNew,
             Self::Key { .. } | Self::Identity(_) | Self::NoKey { .. } | Self::NotAKeyFile { .. } => Exit::NoKey,
-            Self::Exists { .. } => Exit::Conflict,
+            Self::Exists { .. } | Self::Client(ClientError::Refused { status: 409, .. }) => Exit::Conflict,
+            Self::Serve(ServeError::Listen { .. } | ServeError::NeedsToken { .. } | ServeError::Token { .. })
+            | Self::Client(ClientError::Url { .. } | ClientError::Refused { status: 400, .. }) => Exit::Usage,
+            Self::Run { code, .. } => Exit::from_code(*code),
+            Self::Serve(_) | Self::Client(_) | Self::Server { .. } => Exit::Failed,
             Self::File { .. } | Self::Output(_) | Self::LastKey { .. } => Exit::Failed,
         }
     }

@@ -64,7 +64,7 @@ pub(super) async fn run(context: &Context, args: Gc) -> Result<Exit, CliError> {
 }
 
 /// The same for monitoring.
-fn collected(plan: &Plan, report: &GcReport, is_complete: bool) -> Collected {
+pub(super) fn collected(plan: &Plan, report: &GcReport, is_complete: bool) -> Collected {
     let deleted = [report.trash, report.packs, report.indexes, report.leftovers];
     Collected {
         retired_manifests: report.retired.len() as u64,
@@ -127,7 +127,7 @@ fn cells(row: &Row, now_unix_ms: i64) -> Vec<String> {
     vec![row.name.to_string(), human::age(row.name.time.unix_s(), now_unix_ms), verdict.into(), why]
 }
 
-fn row_object(row: &Row) -> Value {
+pub(super) fn row_object(row: &Row) -> Value {
     let (keep, reasons, instead) = match &row.verdict {
         Verdict::Keep(reasons) => (true, reasons.iter().map(|r| r.as_str()).collect::<Vec<_>>(), None),
         Verdict::Drop { instead } => (false, Vec::new(), instead.as_ref().map(ToString::to_string)),
@@ -144,11 +144,11 @@ fn row_object(row: &Row) -> Value {
 }
 
 /// Everything that the summary is made of.
-struct Told<'t> {
-    args: &'t Gc,
-    plan: &'t Plan,
-    report: &'t GcReport,
-    counts: Counts,
+pub(super) struct Told<'t> {
+    pub args: &'t Gc,
+    pub plan: &'t Plan,
+    pub report: &'t GcReport,
+    pub counts: Counts,
 }
 
 impl Told<'_> {
@@ -191,7 +191,7 @@ impl Told<'_> {
         if rows.is_empty() { String::new() } else { human::table(&["SOURCE", ">STAY", ">GO"], &rows) + "\n" }
     }
 
-    fn object(&self) -> Value {
+    pub(super) fn object(&self) -> Value {
         let Self { args, plan, report, counts } = self;
         json!({
             "type": "gc",

@@ -8,6 +8,7 @@
 //! Architecture invariant: nothing here decides about data; only this module names clap and indicatif. JSON objects
 //! are listed in [`json`].
 
+mod agent;
 mod args;
 mod backup;
 mod check;
@@ -42,7 +43,7 @@ mod verify;
 
 use crate::archive::{ArchiveError, Cancel};
 use crate::exit::Exit;
-use args::{Cli, Command, Global};
+use args::{Cli, Command, Global, LogFormat};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use console::Console;
@@ -77,8 +78,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { Exit::Done.code() });
         }
     };
-    let log = start_log(&cli.global);
-    let console = Arc::new(Console::new(cli.global.json, cli.global.quiet, cli.global.verbose, log));
+    let log = start_log(&cli.global, matches!(cli.command, Command::Agent(_)));
+    // A machine that reads the agent's log reads its warnings, too.
+    let is_json =
+        cli.global.json || (matches!(cli.command, Command::Agent(_)) && cli.global.log_format == LogFormat::Json);
+    let console = Arc::new(Console::new(is_json, cli.global.quiet, cli.global.verbose, log));
     let exit = run(cli, &matches, &console).unwrap_or_else(|error| {
         console.finish_progress();
         console.error(&error);
@@ -87,17 +91,22 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-/// Logs to standard error with `-vv` or `HAH_VAULT_LOG`. At most our own modules say everything: those of others might
-/// print headers.
-fn start_log(global: &Global) -> bool {
+/// Logs to standard error with `-vv` or `HAH_VAULT_LOG`, and always for the agent. At most our own modules say everything:
+/// those of others might print headers.
+fn start_log(global: &Global, is_agent: bool) -> bool {
     let filter = match (std::env::var("HAH_VAULT_LOG"), global.verbose) {
         (Ok(filter), _) if !filter.is_empty() => EnvFilter::builder().parse_lossy(filter),
+        (_, 0 | 1) if is_agent => EnvFilter::new("warn,hah_vault=info"),
         (_, 0 | 1) => return false,
         (_, 2) => EnvFilter::new("warn,hah_vault=debug"),
         _ => EnvFilter::new("info,hah_vault=trace"),
     };
     let ansi = io::IsTerminal::is_terminal(&io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(ansi).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(ansi);
+    match global.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     true
 }
 
@@ -119,16 +128,24 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
     for warning in &settings.config.warnings {
         console.warning(None, warning);
     }
+    let is_agent = matches!(command, Command::Agent(_));
     let runtime = runtime(&command, &settings)?;
     let (cancel, asking) = (Cancel::default(), Asking::default());
     let context = Context::new(global, settings, Arc::clone(console), cancel.clone(), asking.clone())?;
     let result = runtime.block_on(async {
-        let interrupt = Interrupt::watch(cancel, asking).map_err(internal)?;
+        // The agent has ideas of its own about signals.
+        let interrupt = if is_agent { None } else { Some(Interrupt::watch(cancel, asking).map_err(internal)?) };
+        let interrupted = async {
+            match &interrupt {
+                Some(interrupt) => interrupt.happened().await,
+                None => std::future::pending().await,
+            }
+        };
         // Dropping the command's future removes its temporary files.
         let result = tokio::select! {
             biased;
-            () = interrupt.happened() => Err(ArchiveError::Interrupted.into()),
-            result = dispatch(&context, command) => result,
+            () = interrupted => Err(ArchiveError::Interrupted.into()),
+            result = dispatch(&context, command, matches) => result,
         };
         // Also after an error or a signal: tokens that were made for this run end with it.
         context.servers.close().await;
@@ -155,7 +172,15 @@ fn internal(error: io::Error) -> CliError {
     ArchiveError::Internal(error.to_string()).into()
 }
 
-async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
+async fn dispatch(context: &Context, command: Command, matches: &ArgMatches) -> Result<Exit, CliError> {
+    let command = match agent::remote::client(&context.global)? {
+        Some(client) => match agent::remote::run(context, &client, command).await? {
+            Ok(exit) => return Ok(exit),
+            // Nothing for an agent.
+            Err(command) => command,
+        },
+        None => command,
+    };
     match command {
         Command::Init(args) => init::run(context, args).await,
         Command::Backup(args) => backup::run(context, args).await,
@@ -165,6 +190,10 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError>
         Command::Gc(args) => gc::run(context, args).await,
         Command::Undelete(args) => hold::undelete(context, args).await,
         Command::Hold(args) => hold::run(context, args).await,
+        Command::Agent(args) => agent::run(context, args, &|id| is_typed(matches, id)).await,
+        Command::Status => {
+            Err(CliError::usage("status asks an agent, and none is given", "pass --agent URL, or set HAH_VAULT_AGENT"))
+        }
         Command::Verify(args) => verify::run(context, args).await,
         Command::Repair(args) => repair::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,

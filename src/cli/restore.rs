@@ -173,7 +173,7 @@ fn words(report: &RestoreReport, place: &str) -> String {
     format!("restored {name} to {place}: {size}, all hashes checked\n{exactness}")
 }
 
-fn object(report: &RestoreReport, path: Option<&Path>) -> Value {
+pub(super) fn object(report: &RestoreReport, path: Option<&Path>) -> Value {
     json!({
         "type": "restore",
         "manifest": report.manifest.name.to_string(),

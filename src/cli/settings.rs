@@ -66,7 +66,7 @@ impl Settings {
 
     /// All configured sources.
     pub(super) fn sources(&self) -> impl Iterator<Item = &Section> {
-        self.config.sections.iter().filter(|section| section.kind != Kind::Repository)
+        self.config.sections.iter().filter(|section| section.kind.is_source())
     }
 
     /// Those that a backup without names takes.

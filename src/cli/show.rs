@@ -105,7 +105,7 @@ fn transform_text(transform: &Transform) -> String {
     }
 }
 
-fn object(manifest: &Manifest, hold: Option<String>) -> Value {
+pub(super) fn object(manifest: &Manifest, hold: Option<String>) -> Value {
     let packs: Vec<Value> = manifest
         .packs
         .iter()

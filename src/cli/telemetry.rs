@@ -27,6 +27,8 @@ pub(super) struct Telemetry {
     file: Option<MetricsFile>,
     push: Option<Push>,
     ping: Option<Ping>,
+    /// Operations of the store are counted though there is neither file nor push.
+    is_agent: bool,
     run: Mutex<Run>,
 }
 
@@ -75,13 +77,19 @@ impl Telemetry {
             file: file.map(MetricsFile::new).transpose().map_err(bad_name)?,
             push: push.transpose().map_err(bad_push)?,
             ping: ping.transpose().map_err(bad_ping)?,
+            is_agent: false,
             run: Mutex::default(),
         })
     }
 
+    /// Of a run of the agent, whose registry outlives it.
+    pub(super) fn of_agent(registry: Arc<Registry>, console: Arc<Console>) -> Self {
+        Self { registry, console, file: None, push: None, ping: None, is_agent: true, run: Mutex::default() }
+    }
+
     /// A store whose operations are counted, if anybody wants to know.
     pub(super) fn watch(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
-        match self.file.is_some() || self.push.is_some() {
+        match self.is_agent || self.file.is_some() || self.push.is_some() {
             true => Arc::new(RecordingStore::with_observer(store, Arc::<Registry>::clone(&self.registry))),
             false => store,
         }
@@ -241,7 +249,7 @@ impl Telemetry {
     }
 }
 
-fn reason(error: &CliError) -> Reason {
+pub(super) fn reason(error: &CliError) -> Reason {
     match error {
         CliError::Archive(error) => error.as_ref().into(),
         CliError::Usage { .. } => Reason::Configuration,

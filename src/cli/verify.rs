@@ -6,12 +6,12 @@ use super::error::{CliError, chain};
 use super::telemetry::Job;
 use super::{drill, human};
 use crate::archive::verify::report::{Affected, Damage, Lost, Report};
-use crate::archive::verify::{Rehearse, VerifyOptions, verify};
-use crate::archive::{ArchiveError, Repository};
+use crate::archive::verify::{Rehearse, VerifyOptions, Wanted, verify};
+use crate::archive::{ArchiveError, Monitor, Repository};
 use crate::exit::Exit;
 use crate::store::RecordingStore;
 use crate::telemetry::Depth;
-use hah_vault_format::ManifestName;
+use hah_vault_format::{ManifestName, SourceName};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -54,6 +54,44 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliErro
         tell(context, &report)?;
     }
     Ok(if report.is_damaged() { Exit::Partial } else { Exit::Done })
+}
+
+/// For the agent: everything, or one source; and what its run came to.
+pub(super) async fn for_agent(
+    context: &Context,
+    source: Option<&SourceName>,
+    read_data: Option<u8>,
+    rehearse: bool,
+    monitor: Arc<dyn Monitor>,
+) -> Result<(Report, Value), CliError> {
+    let repository = match (rehearse, read_data) {
+        (true, _) => context.repository(Need::Reader, "a rehearsal").await?,
+        (false, Some(_)) => reader_or_writer(context, "verify").await?,
+        (false, None) => context.repository(Need::Writer, "verify").await?,
+    };
+    let recording = Arc::new(RecordingStore::new(Arc::clone(&repository.store)));
+    let repository = Repository { store: Arc::clone(&recording) as _, monitor, ..repository };
+    let state = context.state(&repository);
+    let options = VerifyOptions {
+        wanted: Wanted { sources: source.into_iter().cloned().collect(), ..Wanted::default() },
+        read_data,
+        rehearse: rehearse.then_some(Rehearse::Newest),
+        state: state.as_ref(),
+        ..VerifyOptions::default()
+    };
+    let mut report = verify(&repository, &options, &context.cancel).await?;
+    report.operations = Some(recording.counts());
+    let mut result = summary(&report);
+    result["damage"] = report.damage.iter().map(damage_object).collect();
+    result["damaged_snapshots"] = report.affected.iter().map(affected_object).collect();
+    result["lost_snapshots"] = report.chain.lost.iter().map(lost_object).collect();
+    Ok((report, result))
+}
+
+/// What is wrong, in one line.
+pub(super) fn worst(report: &Report) -> String {
+    let damage = report.damage.first().map(damage_words);
+    damage.or_else(|| report.chain.lost.first().map(lost_words)).unwrap_or_else(|| "something is damaged".into())
 }
 
 /// With an identity where there is one that fits; the writer key will do otherwise.

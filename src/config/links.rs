@@ -38,9 +38,9 @@ pub fn check(sections: &[Section]) -> Result<(), ConfigError> {
 fn names(sections: &[Section]) -> Result<(), ConfigError> {
     for (number, section) in sections.iter().enumerate() {
         let earlier = sections.iter().take(number);
-        if section.kind == Kind::Repository {
-            if let Some(other) = earlier.clone().find(|other| other.kind == Kind::Repository) {
-                let what = format!("there is a repository block already, at {}", other.origin_of(""));
+        if !section.kind.is_source() {
+            if let Some(other) = earlier.clone().find(|other| other.kind == section.kind) {
+                let what = format!("there is a {} block already, at {}", section.kind.name(), other.origin_of(""));
                 return Err(wrong(section, "", what, "keep one of them"));
             }
             continue;
@@ -52,7 +52,7 @@ fn names(sections: &[Section]) -> Result<(), ConfigError> {
             return Err(wrong(section, "source", error.to_string(), hint));
         }
         let title = section.title();
-        for other in earlier.filter(|other| other.kind != Kind::Repository) {
+        for other in earlier.filter(|other| other.kind.is_source()) {
             if other.title() == title {
                 let what = format!("there is a {title} already, at {}", other.origin_of(""));
                 return Err(wrong(section, "", what, "give each its own label"));

@@ -127,6 +127,7 @@ fn rendered(value: &Value, variable: Variable) -> Option<String> {
         Value::Texts(texts) => texts.join(","),
         Value::Flag(flag) => (*flag != matches!(variable, Variable::Not(_))).to_string(),
         Value::Number(number) => number.to_string(),
+        Value::Count(count) => count.to_string(),
         Value::Duration(duration) => format!("{}ms", duration.as_millis()),
         Value::TextMap(pairs) => {
             pairs.iter().map(|(from, to)| format!("{from}={to}")).collect::<Vec<String>>().join(",")

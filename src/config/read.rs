@@ -25,7 +25,7 @@ struct Block {
 }
 
 /// The names of sub-blocks.
-const SUB_BLOCKS: [&str; 3] = ["tls", "auth", "s3"];
+const SUB_BLOCKS: [&str; 7] = ["tls", "auth", "s3", "lock", "consul_service", "schedule", "retention"];
 
 impl Reader<'_> {
     pub(super) fn error(&self, at: usize, what: impl Into<String>, hint: Option<String>) -> ConfigError {
@@ -95,8 +95,8 @@ impl Reader<'_> {
         };
         for block in &blocks {
             match (&block.label, kind) {
-                (Some(label), Kind::Repository) => {
-                    return Err(self.error(label.at, "there is one repository: it has no label", None));
+                (Some(label), Kind::Repository | Kind::Agent) => {
+                    return Err(self.error(label.at, format!("there is one {key}: it has no label"), None));
                 }
                 (None, Kind::File) => {
                     return Err(self.error(at, "a file block needs a label: the source's name", None));
@@ -213,7 +213,7 @@ fn are_labelled(kind: Kind, members: &[Member]) -> bool {
     let is_label = |member: &Member| {
         matches!(member.node.value, Value::Body(_) | Value::List(_)) && !known.contains(&member.key.as_str())
     };
-    kind != Kind::Repository && !members.is_empty() && members.iter().all(is_label)
+    kind.is_source() && !members.is_empty() && members.iter().all(is_label)
 }
 
 fn prefix(name: &str) -> &str {
@@ -242,6 +242,7 @@ pub(super) fn wants(shape: Shape) -> String {
         Shape::Texts => "a text or a list of texts".into(),
         Shape::Flag => "true or false".into(),
         Shape::Percent => "a whole number from 0 to 100".into(),
+        Shape::Count => "a whole number from 0 to 1000000".into(),
         Shape::Duration => "a time like \"30s\", \"15m\", \"12h\", \"90d\" or \"2w\"".into(),
         Shape::Choice(choices) => format!("one of: {}", choices.join(", ")),
         Shape::Secret(_) => "a reference to a secret, or a text".into(),

@@ -15,6 +15,8 @@ pub enum Shape {
     Flag,
     /// 0 to 100.
     Percent,
+    /// 0 to 1,000,000.
+    Count,
     /// A number and a unit: `30s`, `15m`, `12h`, `90d`, `2w`.
     Duration,
     /// One of these.
@@ -100,11 +102,18 @@ pub enum Kind {
     Nomad,
     /// A file.
     File,
+    /// The agent.
+    Agent,
 }
 
 impl Kind {
     /// All, in the order of the documentation.
-    pub const ALL: [Self; 5] = [Self::Repository, Self::Vault, Self::Consul, Self::Nomad, Self::File];
+    pub const ALL: [Self; 6] = [Self::Repository, Self::Vault, Self::Consul, Self::Nomad, Self::File, Self::Agent];
+
+    /// Whether snapshots come from it. The others are there once, and have no label.
+    pub fn is_source(self) -> bool {
+        !matches!(self, Self::Repository | Self::Agent)
+    }
 
     /// As it is written.
     pub fn name(self) -> &'static str {
@@ -114,6 +123,7 @@ impl Kind {
             Self::Consul => "consul",
             Self::Nomad => "nomad",
             Self::File => "file",
+            Self::Agent => "agent",
         }
     }
 
@@ -121,10 +131,11 @@ impl Kind {
     pub fn keys(self) -> impl Iterator<Item = &'static Key> {
         let lists: &[&[Key]] = match self {
             Self::Repository => &[REPOSITORY],
-            Self::Vault => &[VAULT, SERVER, SOURCE],
-            Self::Consul => &[CONSUL, SERVER, SOURCE],
-            Self::Nomad => &[NOMAD, SERVER, SOURCE],
-            Self::File => &[FILE, SOURCE],
+            Self::Vault => &[VAULT, SERVER, SOURCE, RETENTION],
+            Self::Consul => &[CONSUL, SERVER, SOURCE, RETENTION],
+            Self::Nomad => &[NOMAD, SERVER, SOURCE, RETENTION],
+            Self::File => &[FILE, SOURCE, RETENTION],
+            Self::Agent => &[AGENT, RETENTION],
         };
         lists.iter().copied().flatten()
     }
@@ -147,7 +158,7 @@ pub const LOGINS: [(&str, &[&str]); 7] = [
 ];
 
 use References::{Aws, Engine, Local, Vault};
-use Shape::{Choice, Duration, Flag, Path, Percent, Secret, SecretMap, Text, TextMap, Texts};
+use Shape::{Choice, Count, Duration, Flag, Path, Percent, Secret, SecretMap, Text, TextMap, Texts};
 use Variable::{Creds, File, Not, Same};
 
 const REPOSITORY: &[Key] = &[
@@ -179,6 +190,58 @@ const SOURCE: &[Key] = &[
     key("shrink_warn_below_percent", Percent),
     key("compression", Choice(&["auto", "off"])),
     key("horizon", Duration),
+    key("schedule", Text),
+    key("time_zone", Text),
+    key("jitter", Duration),
+];
+
+/// What gc keeps: of all sources, or of one.
+const RETENTION: &[Key] = &[
+    key("retention.keep_last", Count),
+    key("retention.keep_within", Duration),
+    key("retention.keep_hourly", Count),
+    key("retention.keep_daily", Count),
+    key("retention.keep_weekly", Count),
+    key("retention.keep_monthly", Count),
+    key("retention.keep_yearly", Count),
+    key("retention.keep_tags", Texts),
+];
+
+const AGENT: &[Key] = &[
+    key("listen", Text),
+    set("token_file", Path, &[Same("HAH_VAULT_AGENT_TOKEN_FILE")]),
+    key("hosts", Texts),
+    key("open_metrics", Flag),
+    key("instance", Text),
+    key("restore_folder", Path),
+    key("state_folder", Path),
+    key("runs_at_once", Count),
+    key("retries", Count),
+    key("retry_delay", Duration),
+    key("stop_timeout", Duration),
+    key("budget", Text),
+    key("tls.certificate", Path),
+    key("tls.key", Path),
+    key("tls.client_ca", Path),
+    key("lock.kind", Choice(&["none", "consul", "lease"])),
+    key("lock.consul", Text),
+    key("lock.key", Text),
+    key("lock.name", Text),
+    key("lock.ttl", Duration),
+    key("lock.delay", Duration),
+    key("lock.patience", Duration),
+    key("consul_service.name", Text),
+    key("consul_service.id", Text),
+    key("consul_service.tags", Texts),
+    key("consul_service.consul", Text),
+    key("consul_service.deregister_after", Duration),
+    key("schedule.backup", Text),
+    key("schedule.gc", Text),
+    key("schedule.verify", Text),
+    key("schedule.rehearse", Text),
+    key("schedule.read_data_percent", Percent),
+    key("schedule.time_zone", Text),
+    key("schedule.jitter", Duration),
 ];
 
 const FILE: &[Key] = &[key("path", Path), key("raw", Flag)];

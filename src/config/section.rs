@@ -58,6 +58,8 @@ pub enum Value {
     Flag(bool),
     /// Percent.
     Number(u8),
+    /// How many.
+    Count(u32),
     /// A time.
     Duration(Duration),
     /// Texts by text, in the order given.
@@ -190,6 +192,14 @@ impl Section {
         }
     }
 
+    /// A count of the file.
+    pub fn count(&self, key: &str) -> Option<u32> {
+        match self.setting(key)?.value {
+            Value::Count(count) => Some(count),
+            _ => None,
+        }
+    }
+
     /// A secret.
     pub fn secret(&self, key: &str) -> Option<&Reference> {
         match &self.setting(key)?.value {
@@ -218,7 +228,7 @@ impl Section {
 
     /// Whether a backup without names takes it.
     pub fn is_backed_up(&self) -> bool {
-        self.kind != Kind::Repository && self.flag("backup") != Some(false)
+        self.kind.is_source() && self.flag("backup") != Some(false)
     }
 
     /// As it would be written: `vault "home"`.

@@ -28,7 +28,8 @@ fn only(text: &str) -> Section {
 #[test]
 fn the_example_is_a_configuration_and_shows_every_key() {
     let config = parse(EXAMPLE).expect("deploy/config.hcl");
-    let names: Vec<String> = config.sections.iter().skip(1).map(Section::source_name).collect();
+    let sources = config.sections.iter().filter(|section| section.kind.is_source());
+    let names: Vec<String> = sources.map(Section::source_name).collect();
     assert_eq!(names, ["vault-home", "consul", "nomad", "notes"]);
     assert_eq!(config.warnings, Vec::<String>::new());
     for kind in Kind::ALL {
@@ -259,6 +260,7 @@ fn value(shape: Shape) -> BoxedStrategy<Value> {
         Shape::Texts => prop::collection::vec(words(), 1..3).prop_map(Value::Texts).boxed(),
         Shape::Flag => any::<bool>().prop_map(Value::Flag).boxed(),
         Shape::Percent => (0..=100_u8).prop_map(Value::Number).boxed(),
+        Shape::Count => (0..=1_000_000_u32).prop_map(Value::Count).boxed(),
         Shape::Duration => (0..9999_u64).prop_map(|s| Value::Duration(Duration::from_secs(s))).boxed(),
         Shape::Choice(choices) => prop::sample::select(choices).prop_map(|text| Value::Text(text.into())).boxed(),
         Shape::Secret(allowed) => reference(allowed).prop_map(Value::Secret).boxed(),
@@ -286,7 +288,7 @@ fn sections() -> impl Strategy<Value = Plain> {
             .map(|key| prop::option::weighted(0.4, value(key.shape)).prop_map(|value| Some((key.name, value?))))
             .collect();
         let label = match kind {
-            Kind::Repository => Just(None).boxed(),
+            Kind::Repository | Kind::Agent => Just(None).boxed(),
             Kind::File => "[a-z]{1,5}".prop_map(Some).boxed(),
             _ => prop::option::of("[a-z]{1,5}").boxed(),
         };
@@ -344,6 +346,7 @@ fn written(value: &Value, is_json: bool) -> String {
         Value::Texts(texts) => format!("[{}]", texts.iter().map(|one| text(one)).collect::<Vec<_>>().join(", ")),
         Value::Flag(flag) => flag.to_string(),
         Value::Number(number) => number.to_string(),
+        Value::Count(count) => count.to_string(),
         Value::Duration(duration) => text(&format!("{}s", duration.as_secs())),
         Value::Secret(reference) => one(reference),
         Value::TextMap(pairs) => map(pairs.iter().map(|(from, to)| (from.clone(), text(to))).collect()),

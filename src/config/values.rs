@@ -8,6 +8,9 @@ use super::schema::{References, Shape};
 use super::section::{Reference, Value as Typed};
 use super::tree::{Node, Value};
 
+/// The highest count.
+const COUNT_MAX: u32 = 1_000_000;
+
 /// Why a value will not do, to be read after the key's name.
 pub(super) struct Wrong {
     /// Where, if not at the value itself.
@@ -41,6 +44,10 @@ pub(super) fn typed(shape: Shape, node: Node) -> Result<Typed, Wrong> {
         (Shape::Percent, Value::Number(number)) => {
             let percent = number.parse().ok().filter(|percent: &u8| *percent <= 100);
             percent.map(Typed::Number).ok_or_else(|| Wrong::at(at, format!("is not {}", wants(shape)), None))
+        }
+        (Shape::Count, Value::Number(number)) => {
+            let count = number.parse().ok().filter(|count: &u32| *count <= COUNT_MAX);
+            count.map(Typed::Count).ok_or_else(|| Wrong::at(at, format!("is not {}", wants(shape)), None))
         }
         (Shape::Duration, Value::Text(text)) => {
             let found = duration(text.expose());

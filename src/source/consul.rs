@@ -1,5 +1,7 @@
 //! Consul: any agent hands the request on to the leader.
 
+pub mod session;
+
 use std::time::Duration;
 
 use async_trait::async_trait;

@@ -28,6 +28,8 @@ pub enum Operation {
     Credentials,
     /// A renewal or a revocation (Vault).
     Lease,
+    /// A session, a key or a registration (Consul).
+    Lock,
     /// Anything that only looks.
     Look,
 }
@@ -42,6 +44,7 @@ impl std::fmt::Display for Operation {
             Self::Secret => "the secret",
             Self::Credentials => "the credentials",
             Self::Lease => "the renewal or revocation",
+            Self::Lock => "the session, key or registration",
             Self::Look => "an answer",
         })
     }

@@ -1,5 +1,7 @@
 //! What several tests need, and stand-ins for the servers and stores that hah-vault talks to.
 
+pub mod agent;
+pub mod agent_http;
 pub mod consul_server;
 pub mod consul_stand_in;
 pub mod fault_store;

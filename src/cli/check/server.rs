@@ -37,7 +37,7 @@ pub(super) async fn check(context: &Context, section: &Section, is_source: bool)
         Kind::Consul => group.consul().await,
         Kind::Nomad => group.nomad().await,
         Kind::File => group.file(),
-        Kind::Repository => {}
+        Kind::Repository | Kind::Agent => {}
     }
     group.found
 }

@@ -94,7 +94,7 @@ impl Servers {
                 ServiceKind::Nomad,
                 Box::new(move || Arc::clone(&sessions).nomad(section.clone())),
             )),
-            Kind::Repository | Kind::File => return Ok(None),
+            Kind::Repository | Kind::File | Kind::Agent => return Ok(None),
         }))
     }
 
@@ -161,7 +161,7 @@ pub(super) fn validate(section: &Section, warn: &mut dyn FnMut(String)) -> Resul
         }
         Kind::Consul => Consul::new(build::consul(section)?, warn).map(drop),
         Kind::Nomad => Nomad::new(build::nomad(section)?, None, warn).map(drop),
-        Kind::Repository | Kind::File => Ok(()),
+        Kind::Repository | Kind::File | Kind::Agent => Ok(()),
     }
 }
 
