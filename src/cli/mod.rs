@@ -123,7 +123,8 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
     let (cancel, asking) = (Cancel::default(), Asking::default());
     let context = Context::new(global, settings, Arc::clone(console), cancel.clone(), asking.clone())?;
     let result = runtime.block_on(async {
-        let interrupt = Interrupt::watch(cancel, asking).map_err(internal)?;
+        let servers = context.servers.clone();
+        let interrupt = Interrupt::watch(cancel, asking, async move { servers.close().await }).map_err(internal)?;
         // Dropping the command's future removes its temporary files.
         let result = tokio::select! {
             biased;
