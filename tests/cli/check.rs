@@ -8,7 +8,7 @@ use crate::support::consul_stand_in;
 use crate::support::nomad_server::{self, NomadServer};
 use crate::support::service_server::{Handler, Reply, Request, Server};
 use crate::support::vault_cluster::Cluster;
-use crate::support::vault_server::{self, Role, VaultServer};
+use crate::support::vault_server::{self, Role, VaultServer, json};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -227,4 +227,30 @@ async fn a_server_cannot_write_lines_of_the_table() {
     let text = sandbox.run_with_env(["check", "consul"], &[("CONSUL_HTTP_ADDR", &server.url())]).text();
     assert!(text.contains("all is well") && !text.contains('\x1b'), "{text}");
     assert!(!text.lines().any(|line| line.starts_with("ok  consul  permission")), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_vaults_agent_adds_is_none_that_is_missing() {
+    struct Agent(bool);
+    impl Handler for Agent {
+        fn answer(&self, request: &Request) -> Reply {
+            let text = match request.path.as_str() {
+                "/v1/sys/health" => r#"{"initialized":true,"sealed":false,"version":"1.15.0"}"#,
+                "/v1/sys/leader" => r#"{"ha_enabled":true,"is_self":true}"#,
+                _ if !self.0 => return json("400 Bad Request", r#"{"errors":["missing client token"]}"#),
+                "/v1/auth/token/lookup-self" => r#"{"data":{"ttl":3600,"renewable":true,"policies":["backup"]}}"#,
+                _ => r#"{"data":{"sys/storage/raft/snapshot":["read"]}}"#,
+            };
+            json("200 OK", text)
+        }
+    }
+    let sandbox = Sandbox::with_repository();
+    for adds_one in [true, false] {
+        let server = Server::start(Arc::new(Agent(adds_one))).await;
+        let ran = sandbox.run_with_env(["check", "vault", "--json"], &[("VAULT_AGENT_ADDR", &server.url())]);
+        match adds_one {
+            true => ok(&ran, "vault", "permission", "snapshots, no restores"),
+            false => failed(&ran, "vault", "login", "token", ""),
+        }
+    }
 }
