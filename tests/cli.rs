@@ -1,5 +1,6 @@
 //! The real binary, in an empty home, as a person would use it.
 
+mod agent;
 mod check;
 mod config;
 mod happy;

@@ -78,7 +78,10 @@ pub fn main() -> ExitCode {
         }
     };
     let log = start_log(&cli.global, matches!(cli.command, Command::Agent(_)));
-    let console = Arc::new(Console::new(cli.global.json, cli.global.quiet, cli.global.verbose, log));
+    // A machine that reads the agent's log reads its warnings, too.
+    let is_json =
+        cli.global.json || (matches!(cli.command, Command::Agent(_)) && cli.global.log_format == LogFormat::Json);
+    let console = Arc::new(Console::new(is_json, cli.global.quiet, cli.global.verbose, log));
     let exit = run(cli, &matches, &console).unwrap_or_else(|error| {
         console.finish_progress();
         console.error(&error);

@@ -2,7 +2,7 @@
 
 use super::Api;
 use super::input::Json;
-use super::look::{find_run, manifest_name, unavailable};
+use super::look::{find_run, forget_listing, manifest_name, unavailable};
 use super::problem::Problem;
 use crate::agent::core::{Leadership, needs_lock};
 use crate::agent::registry::{Entry, Refused, Request, Run, RunState, Trigger};
@@ -241,6 +241,7 @@ pub(super) async fn hold(
         return Err(Problem::invalid("reason must have at most 200 characters, and no line breaks"));
     }
     let held = api.0.agent.worker().hold(&name, Some(&reason)).await.map_err(unavailable)?;
+    forget_listing(&api);
     held.then(|| axum::Json(json!({"manifest": name.to_string(), "reason": reason})))
         .ok_or_else(|| Problem::not_found(format!("there is no manifest {name}")))
 }
@@ -251,5 +252,6 @@ pub(super) async fn release(
 ) -> Result<StatusCode, Problem> {
     let name = manifest_name(&source, &name)?;
     let known = api.0.agent.worker().hold(&name, None).await.map_err(unavailable)?;
+    forget_listing(&api);
     if known { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found(format!("there is no manifest {name}"))) }
 }

@@ -16,12 +16,15 @@ use axum::response::IntoResponse;
 use hah_vault_format::{ManifestName, SourceName};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 
 /// Manifests of a page, at most and by default.
 const PAGE_LEN: (usize, usize) = (1000, 100);
 /// Runs of an answer, at most and by default.
 const RUNS_LEN: (usize, usize) = (500, 50);
+/// A listing is believed for so long, unless a run ends.
+const LISTING_FRESH_MS: i64 = 30_000;
 /// Opened manifests that are remembered; some 300 bytes each.
 const SUMMARIES_MAX: usize = 8192;
 
@@ -89,29 +92,55 @@ pub(super) async fn status(State(api): State<Api>, Extension(control): Extension
     }))
 }
 
-async fn names(api: &Api) -> Result<Vec<ManifestName>, Problem> {
-    let names = api.0.agent.worker().names(api.0.agent.clock.unix_ms()).await;
-    names.map(|(names, _)| names).map_err(unavailable)
+/// What the store listed.
+#[derive(Debug, Clone)]
+pub(super) struct Listing {
+    names: Arc<Vec<ManifestName>>,
+    held: Arc<BTreeSet<ManifestName>>,
+    at: Moment,
 }
 
-/// Short forms, from memory where they are known; holds are always looked up.
-async fn summaries(api: &Api, names: Vec<ManifestName>) -> Result<Vec<Summary>, Problem> {
+/// The store's listing: a moment old, or new if a run has ended since.
+async fn listing(api: &Api) -> Result<Listing, Problem> {
+    let (agent, now) = (&api.0.agent, Moment(api.0.agent.clock.unix_ms()));
+    let known = api.0.listing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(known) = known {
+        let is_fresh = (0..LISTING_FRESH_MS).contains(&now.0.saturating_sub(known.at.0));
+        let ended = |entry: &Arc<Entry>| entry.run().ended.is_some_and(|ended| ended >= known.at);
+        if is_fresh && !agent.registry.all().iter().any(ended) {
+            return Ok(known);
+        }
+    }
+    let worker = agent.worker();
+    let (names, _) = worker.names(now.0).await.map_err(unavailable)?;
+    let held = worker.holds().await.map_err(unavailable)?.into_keys().collect();
+    let listing = Listing { names: Arc::new(names), held: Arc::new(held), at: now };
+    *api.0.listing.lock().unwrap_or_else(PoisonError::into_inner) = Some(listing.clone());
+    Ok(listing)
+}
+
+/// What was listed is not true any more.
+pub(super) fn forget_listing(api: &Api) {
+    *api.0.listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+/// Short forms, from memory where they are known.
+async fn summaries(api: &Api, names: Vec<ManifestName>, listing: &Listing) -> Result<Vec<Summary>, Problem> {
     let unknown: Vec<ManifestName> = {
         let known = api.0.summaries.lock().unwrap_or_else(PoisonError::into_inner);
         names.iter().filter(|name| !known.contains_key(&name.to_string())).cloned().collect()
     };
     let worker = api.0.agent.worker();
     let opened = if unknown.is_empty() { Vec::new() } else { worker.summaries(&unknown).await.map_err(unavailable)? };
-    let holds = worker.holds().await.map_err(unavailable)?;
     let mut known = api.0.summaries.lock().unwrap_or_else(PoisonError::into_inner);
     if known.len() + opened.len() > SUMMARIES_MAX {
         known.clear();
     }
+    let fresh: HashMap<&str, &Summary> = opened.iter().map(|summary| (summary.manifest.as_str(), summary)).collect();
     let found = names.iter().filter_map(|name| {
         let text = name.to_string();
-        let fresh = opened.iter().find(|summary| summary.manifest == text);
-        let mut summary = fresh.or_else(|| known.get(&text))?.clone();
-        summary.hold = holds.contains_key(name);
+        let mut summary = fresh.get(text.as_str()).copied().or_else(|| known.get(&text))?.clone();
+        summary.hold = listing.held.contains(name);
         Some(summary)
     });
     let found = found.collect();
@@ -122,11 +151,12 @@ async fn summaries(api: &Api, names: Vec<ManifestName>) -> Result<Vec<Summary>, 
 
 pub(super) async fn sources(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     let agent = &api.0.agent;
-    let (names, jobs, settings) = (names(&api).await?, agent.jobs(), agent.settings());
+    let listing = listing(&api).await?;
+    let (names, jobs, settings) = (&listing.names, agent.jobs(), agent.settings());
     let mut all: Vec<(SourceName, String)> =
         settings.sources.iter().map(|source| (source.name.clone(), source.kind.clone())).collect();
     // Sources that are not configured any more may still have snapshots.
-    for name in &names {
+    for name in names.iter() {
         if all.iter().all(|(known, _)| *known != name.source) {
             all.push((name.source.clone(), "file".into()));
         }
@@ -134,7 +164,7 @@ pub(super) async fn sources(State(api): State<Api>) -> Result<Json<Value>, Probl
     all.sort();
     let newest: Vec<ManifestName> =
         all.iter().filter_map(|(source, _)| names.iter().rev().find(|name| name.source == *source)).cloned().collect();
-    let newest = summaries(&api, newest).await?;
+    let newest = summaries(&api, newest, &listing).await?;
     let open = agent.registry.open();
     let source = |(name, kind): (SourceName, String)| {
         let job = jobs.iter().find(|job| job.kind == RunKind::Backup && job.source.as_ref() == Some(&name));
@@ -197,7 +227,8 @@ pub(super) async fn manifests(
     let bad = |error: hah_vault_format::FormatError| Problem::invalid(error.to_string());
     let after: Option<ManifestName> = query.after.as_deref().map(str::parse).transpose().map_err(bad)?;
     let time_ms = |name: &ManifestName| i64::try_from(name.time.unix_s()).unwrap_or(i64::MAX).saturating_mul(1000);
-    let mut names = names(&api).await?;
+    let listing = listing(&api).await?;
+    let mut names = listing.names.as_ref().clone();
     names.retain(|name| {
         query.source.as_ref().is_none_or(|source| name.source == *source)
             && query.since.is_none_or(|since| time_ms(name) >= since.0)
@@ -208,7 +239,7 @@ pub(super) async fn manifests(
     let more = names.len() > limit;
     names.truncate(limit);
     let next = names.last().filter(|_| more).map(ToString::to_string);
-    let manifests = summaries(&api, names).await?;
+    let manifests = summaries(&api, names, &listing).await?;
     Ok(Json(json!({"manifests": manifests, "next": next})))
 }
 

@@ -47,6 +47,8 @@ struct Shared {
     rates: Rates,
     /// Opened manifests, so that a page of them is read once.
     summaries: Mutex<HashMap<String, Summary>>,
+    /// What was listed a moment ago: listings cost money, and pages ask often.
+    listing: Mutex<Option<look::Listing>>,
     streams: Arc<tokio::sync::Semaphore>,
 }
 
@@ -58,6 +60,7 @@ impl Api {
             access: RwLock::new(Arc::new(access)),
             rates: Rates::default(),
             summaries: Mutex::default(),
+            listing: Mutex::default(),
             streams: Arc::new(tokio::sync::Semaphore::new(STREAMS_MAX)),
         }))
     }

@@ -25,6 +25,7 @@ use crate::source::Consul;
 use crate::store::StoreUrl;
 use crate::telemetry::Registry;
 use crate::world::World;
+use futures::FutureExt;
 use metrics::AgentMetrics;
 use plan::{AgentPlan, LockPlan};
 use std::sync::Arc;
@@ -88,8 +89,8 @@ pub(super) async fn run(context: &Context, args: Args, is_flag: &dyn Fn(&str) ->
         world: Arc::clone(&context.world),
     };
     let clock: Arc<dyn Clock> = Arc::new(MachineClock::new(Arc::clone(&context.world)));
-    let lock = lock(context, &plan).await?;
-    let presence = presence(context, &plan).await?;
+    let lock = lock(context, &plan).boxed().await?;
+    let presence = presence(context, &plan).boxed().await?;
     let listener = Listener::bind(&plan.listen, plan.tls.as_ref(), &plan.access).await?;
     let worker = base.worker(&plan);
     let telemetry = Arc::new(AgentMetrics::new(Arc::clone(&base.metrics), &plan.agent));

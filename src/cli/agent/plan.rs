@@ -54,7 +54,6 @@ pub(super) struct AgentPlan {
     pub presence: Option<(PresenceSettings, Option<String>)>,
     pub stop: StopLimits,
     pub restore_folder: Option<PathBuf>,
-    pub read_data_percent: Option<u8>,
     pub policy: Option<Policy>,
     pub policies: BTreeMap<SourceName, Policy>,
 }
@@ -117,7 +116,6 @@ impl AgentPlan {
             listen,
             stop: StopLimits { finish: block.duration("stop_timeout").unwrap_or(STOP_TIMEOUT) },
             restore_folder,
-            read_data_percent: block.number("schedule.read_data_percent").filter(|percent| *percent > 0),
             policy: policy(&block)?,
             policies,
         })

@@ -15,12 +15,14 @@ use crate::exit::Exit;
 use crate::store::RecordingStore;
 use crate::telemetry::{Damage, Depth, Reason};
 use async_trait::async_trait;
+use futures::FutureExt;
 use hah_vault_format::name::{INDEX_PREFIX, MANIFESTS_PREFIX, PACKS_PREFIX, TRASH_PREFIX};
 use hah_vault_format::{Manifest, ManifestName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// A repository that is open for looking is opened again after this: credentials end, keys change.
@@ -78,14 +80,15 @@ impl ArchiveWorker {
         if opened.as_ref().is_some_and(is_old)
             && let Some(old) = opened.take()
         {
-            old.context.servers.close().await;
+            old.context.servers.close().boxed().await;
         }
         if opened.is_none() {
             let context = self.context(&Cancel::default());
-            let repository = match context.repository(Need::Writer, "the agent").await {
+            // Boxed, here and below: the compiler loses itself in the nested types of these futures.
+            let repository = match context.repository(Need::Writer, "the agent").boxed().await {
                 Ok(repository) => repository,
                 Err(error) => {
-                    context.servers.close().await;
+                    context.servers.close().boxed().await;
                     return Err(error);
                 }
             };
@@ -96,29 +99,29 @@ impl ArchiveWorker {
     }
 
     async fn repository(&self) -> Result<Repository, Failure> {
-        let opened = self.look().await.map_err(|error| failure(&error))?;
+        let opened = self.look().boxed().await.map_err(|error| failure(&error))?;
         let none = || Failure::new("internal", "the repository is not open");
         opened.as_ref().map(|opened| opened.repository.clone()).ok_or_else(none)
     }
 
     async fn perform(&self, context: &Context, task: &Task, monitor: Arc<dyn Monitor>) -> Result<Outcome, CliError> {
         match task.kind {
-            RunKind::Backup => self.backup(context, task, monitor).await,
-            RunKind::Gc => self.gc(context, task, monitor).await,
-            RunKind::Verify | RunKind::Rehearse => self.verify(context, task, monitor).await,
-            RunKind::Restore => self.restore(context, task, monitor).await,
+            RunKind::Backup => self.backup(context, task, monitor).boxed().await,
+            RunKind::Gc => self.gc(context, task, monitor).boxed().await,
+            RunKind::Verify | RunKind::Rehearse => self.verify(context, task, monitor).boxed().await,
+            RunKind::Restore => self.restore(context, task, monitor).boxed().await,
         }
     }
 
     async fn backup(&self, context: &Context, task: &Task, monitor: Arc<dyn Monitor>) -> Result<Outcome, CliError> {
         let source = task.source.as_ref().ok_or_else(|| ArchiveError::Internal("a backup without a source".into()))?;
-        let report = backup::one(context, source, task.fresh, monitor).await?;
+        let report = backup::one(context, source, task.fresh, monitor).boxed().await?;
         self.base.metrics.backup_committed(&report);
         Ok(Outcome { result: backup::object(&report), ..Outcome::default() })
     }
 
     async fn gc(&self, context: &Context, task: &Task, monitor: Arc<dyn Monitor>) -> Result<Outcome, CliError> {
-        let repository = context.repository(Need::Writer, "gc").await?;
+        let repository = context.repository(Need::Writer, "gc").boxed().await?;
         let counter = Arc::new(RecordingStore::new(Arc::clone(&repository.store)));
         let repository = Repository { store: Arc::clone(&counter) as _, monitor, ..repository };
         let options = GcOptions {
@@ -126,7 +129,7 @@ impl ArchiveWorker {
             policies: self.plan.policies.clone(),
             ..GcOptions::default()
         };
-        let plan = plan(&repository, &options, &context.cancel).await?;
+        let plan = plan(&repository, &options, &context.cancel).boxed().await?;
         let planned: Vec<ManifestName> = plan.retire().map(|row| row.name.clone()).collect();
         // What a person has seen in the dry run, and no more.
         if let Some(only) = &task.only
@@ -137,7 +140,7 @@ impl ArchiveWorker {
         }
         let report = match task.dry_run {
             true => plan.foretell(),
-            false => execute(&repository, &plan, &options, &context.cancel).await?,
+            false => execute(&repository, &plan, &options, &context.cancel).boxed().await?,
         };
         let complete = report.is_complete() && plan.blocked_by.is_empty();
         if !task.dry_run {
@@ -162,7 +165,18 @@ impl ArchiveWorker {
         let rehearse = task.kind == RunKind::Rehearse;
         let began = Instant::now();
         let percent = task.read_data_percent.filter(|percent| *percent > 0);
-        let verified = verify::for_agent(context, task.source.as_ref(), percent, rehearse, monitor).await;
+        // On a thread of its own: the compiler cannot prove that this future may move between threads.
+        let (base, cancel, source) = (self.base.clone(), context.cancel.clone(), task.source.clone());
+        let runtime = Handle::current();
+        let verifying = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async move {
+                let context = base.context(cancel);
+                let verified = verify::for_agent(&context, source.as_ref(), percent, rehearse, monitor).await;
+                context.servers.close().await;
+                verified
+            })
+        });
+        let verified = verifying.await.unwrap_or_else(|error| Err(ArchiveError::Internal(error.to_string()).into()));
         let (metrics, took) = (&self.base.metrics, began.elapsed());
         let depth = match (rehearse, percent) {
             (true, _) => Depth::Rehearsal,
@@ -190,10 +204,10 @@ impl ArchiveWorker {
                 "set restore_folder in the agent block",
             ));
         };
-        let repository = Repository { monitor, ..context.repository(Need::Reader, "restore").await? };
+        let repository = Repository { monitor, ..context.repository(Need::Reader, "restore").boxed().await? };
         let path = folder.join(file);
         let (metrics, began) = (&self.base.metrics, Instant::now());
-        let restored = restore_to_file(&repository, name, &path, false, false, &context.cancel).await;
+        let restored = restore_to_file(&repository, name, &path, false, false, &context.cancel).boxed().await;
         metrics.restored(&name.source, restored.as_ref().ok().map(|report| report.len_bytes), began.elapsed());
         let report = restored?;
         let is_exact = report.exactness != Exactness::UnexpectedGzip;
@@ -232,7 +246,7 @@ impl Worker for ArchiveWorker {
     }
 
     async fn check(&self) -> Result<(), Failure> {
-        self.look().await.map(drop).map_err(|error| failure(&error))
+        self.look().boxed().await.map(drop).map_err(|error| failure(&error))
     }
 
     async fn names(&self, now_unix_ms: i64) -> Result<(Vec<ManifestName>, i64), Failure> {
@@ -245,7 +259,7 @@ impl Worker for ArchiveWorker {
 
     async fn summaries(&self, names: &[ManifestName]) -> Result<Vec<Summary>, Failure> {
         let repository = self.repository().await?;
-        let opened = repository.open_manifests(names, &Cancel::default()).await.map_err(archive)?;
+        let opened = repository.open_manifests(names, &Cancel::default()).boxed().await.map_err(archive)?;
         Ok(names.iter().zip(&opened).map(|(name, opened)| summary(name, opened, 0)).collect())
     }
 
@@ -255,7 +269,7 @@ impl Worker for ArchiveWorker {
         if there.is_none() {
             return Ok(None);
         }
-        let manifest = repository.open_manifest(name).await.map_err(archive)?;
+        let manifest = repository.open_manifest(name).boxed().await.map_err(archive)?;
         let held = repository.store.stat(&name.hold_key()).await.map_err(|error| archive(error.into()))?;
         let hold = match held {
             Some(_) => Some(repository.hold_reason(name).await.map_err(archive)?.unwrap_or_default()),
@@ -293,15 +307,15 @@ impl Worker for ArchiveWorker {
 
     async fn run(&self, task: &Task, monitor: Arc<dyn Monitor>, cancel: &Cancel) -> Result<Outcome, Failure> {
         let context = self.context(cancel);
-        let result = self.perform(&context, task, monitor).await;
+        let result = self.perform(&context, task, monitor).boxed().await;
         // Tokens that were made for this run end with it.
-        context.servers.close().await;
+        context.servers.close().boxed().await;
         result.map_err(|error| failure(&error))
     }
 
     async fn close(&self) {
         if let Some(opened) = self.opened.lock().await.take() {
-            opened.context.servers.close().await;
+            opened.context.servers.close().boxed().await;
         }
     }
 }
