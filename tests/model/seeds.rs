@@ -125,12 +125,12 @@ fn nothing_is_lost(name: &str, seeds: u64, faults: &Faults, cast: &Cast) {
 
 #[test]
 fn no_usual_history_loses_what_was_promised() {
-    nothing_is_lost("usual", seeds(10), &usual(), &usual_cast(Rules::ALL));
+    nothing_is_lost("usual", seeds(200), &usual(), &usual_cast(Rules::ALL));
 }
 
 #[test]
 fn no_pointed_history_loses_what_was_promised() {
-    nothing_is_lost("pointed", seeds(10), &pointed(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("pointed", seeds(200), &pointed(), &pointed_cast(Rules::ALL));
 }
 
 /// The first seed that catches.
@@ -147,7 +147,7 @@ macro_rules! without {
             #[test]
             fn $name() {
                 let rules = Rules { $($rule: false,)+ ..Rules::ALL };
-                let found = caught(seeds(2), &$faults, &pointed_cast(rules));
+                let found = caught(seeds(400), &$faults, &pointed_cast(rules));
                 let (seed, report) = found.expect(concat!("nothing was lost without ", stringify!($($rule),+)));
                 println!("{}: seed {seed}: {:?}", stringify!($name), report.holes);
             }
