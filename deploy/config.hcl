@@ -134,12 +134,12 @@ file "notes" {
 # What `hah-vault agent` does. Snapshots that no retention names stay for ever.
 agent {
   listen     = "127.0.0.1:8205"    # or "unix:///run/hah-vault/agent.sock"; beyond this machine only with a token
-  token_file = "/etc/hah-vault/agent.token"   # one token a line: openssl rand -hex 32
+  token_file = "/etc/hah-vault/agent.token"   # one token a line: openssl rand -hex 32; or HAH_VAULT_AGENT_TOKEN_FILE
   # hosts          = ["backup.example.com"]   # names, besides addresses and localhost, under which it is reached
   # open_metrics   = true                     # /metrics without a token
   # instance       = "backup-1"               # default: the host's name
   # restore_folder = "/var/lib/hah-vault/restores"   # POST /v1/restores writes here, and nowhere else
-  # state_folder   = "/var/lib/hah-vault"     # what ran when, if there is no lock to note it in
+  # state_folder   = "/var/lib/hah-vault"     # what ran when, without a lock to note it in; default: $XDG_STATE_HOME/hah-vault
   # runs_at_once   = 1
   # retries        = 3                        # of a failed run, after retry_delay, twice that, and so on
   # retry_delay    = "60s"

@@ -369,6 +369,36 @@ impl std::fmt::Debug for Identities {
     }
 }
 
+/// The first line of an armored age file.
+const ARMOR_BEGIN: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
+
+/// An age file as text, for paper.
+///
+/// # Errors
+/// [`KeyError::Encrypt`], when memory cannot be written to.
+pub fn armored(file: &[u8]) -> Result<String, KeyError> {
+    let failed = |error: std::io::Error| KeyError::Encrypt(error.to_string());
+    let mut out = age::armor::ArmoredWriter::wrap_output(Vec::new(), age::armor::Format::AsciiArmor).map_err(failed)?;
+    out.write_all(file).map_err(failed)?;
+    let text = out.finish().map_err(failed)?;
+    String::from_utf8(text).map_err(|error| KeyError::Encrypt(error.to_string()))
+}
+
+/// An age file from either of its forms; what is not armored comes back as it is.
+///
+/// # Errors
+/// [`KeyError::Decrypt`] if the armor is damaged.
+pub fn dearmored(file: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let text = file.trim_ascii_start();
+    if !text.starts_with(ARMOR_BEGIN) {
+        return Ok(file.to_vec());
+    }
+    let mut bytes = Vec::new();
+    let reader = age::armor::ArmoredReader::new(text);
+    reader.take(IDENTITY_FILE_LEN_BYTES_MAX).read_to_end(&mut bytes).map_err(|e| KeyError::Decrypt(e.to_string()))?;
+    Ok(bytes)
+}
+
 /// A fresh reader's identity for `identity.txt`: the file's text and its recipient.
 pub fn generate_reader(repository: RepositoryId) -> (Zeroizing<String>, Reader) {
     let identity = age::x25519::Identity::generate();

@@ -4,6 +4,7 @@ mod agent;
 mod cli;
 mod corpus;
 mod damage;
+mod deploy;
 mod faults;
 mod gc;
 mod generated;

@@ -6,6 +6,7 @@ use crate::keys::{Identities, KeyError, Keyring, Reader, RepositoryIdentity};
 use crate::pipeline::seal::{self, MANIFEST_OBJECT_LEN_BYTES_MAX};
 use crate::store::{Store, StoreError, StoreTime};
 use crate::world::World;
+use bytes::Bytes;
 use hah_vault_format::limits::{KEY_OBJECT_LEN_BYTES_MAX, REPOSITORY_OBJECT_LEN_BYTES_MAX};
 use hah_vault_format::name::{INDEX_PREFIX, KEYS_PREFIX, MANIFESTS_PREFIX, PACKS_PREFIX, REPOSITORY_KEY};
 use hah_vault_format::{FORMAT_VERSION, Label, ManifestName, RepositoryId, UnixTime};
@@ -149,6 +150,14 @@ pub async fn list_keys(store: &dyn Store) -> Result<Vec<KeyEntry>, ArchiveError>
         Some(KeyEntry { label, len_bytes: o.len_bytes, modified_unix_ms: o.modified.unix_ms })
     };
     Ok(objects.into_iter().filter_map(entry).collect())
+}
+
+/// A wrapped copy in the store, as it lies there.
+///
+/// # Errors
+/// [`ArchiveError::Store`].
+pub async fn read_key(store: &dyn Store, label: &Label) -> Result<Bytes, ArchiveError> {
+    Ok(store.get(&label.key(), KEY_OBJECT_LEN_BYTES_MAX).await?)
 }
 
 /// Wraps R for one more reader.

@@ -298,6 +298,8 @@ pub(super) enum Command {
     /// Manage who can read and write the repository
     #[command(subcommand)]
     Key(Key),
+    /// Print a recovery sheet for the safe
+    Kit(Kit),
     /// Count what the repository holds
     Stats,
     /// Show the settings of this run and where each comes from
@@ -346,6 +348,9 @@ pub(super) struct Init {
     /// Folder for the key files [default: the configuration folder]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Also write a recovery sheet, without the identity; HTML if the name ends with .html
+    #[arg(long, value_name = "FILE")]
+    pub kit: Option<PathBuf>,
 }
 
 const BACKUP_AFTER: &str = "\
@@ -800,6 +805,31 @@ impl DrillInto {
             Self::Nomad => "nomad",
         }
     }
+}
+
+const KIT_AFTER: &str = "\
+One page for a safe: where the repository is, what opens it, the commands of the worst day, and blanks for what no
+program knows. Without --with-identity no secret is on it: it holds the wrapped keys, which are useless without a
+reader's key. With it, the sheet alone opens the repository. QR codes are in the HTML only. Files are made with mode
+0600 and never written over.
+
+Examples:
+  hah-vault kit --html kit.html
+  hah-vault kit --with-identity | lp";
+
+/// What `kit` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = KIT_AFTER)]
+pub(super) struct Kit {
+    /// Write the sheet as HTML, with QR codes, to be printed by a browser
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write the sheet as text [default without --html: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Put the repository identity on it, a SECRET: the sheet alone then opens every backup
+    #[arg(long)]
+    pub with_identity: bool,
 }
 
 /// What `key` can do.

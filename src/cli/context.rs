@@ -12,7 +12,7 @@ use crate::archive::host_state::HostState;
 use crate::archive::repository::{check_empty, check_repository, hinted_id, open_identity};
 use crate::archive::{ArchiveError, Cancel, Repository};
 use crate::config::{Origin, Reference};
-use crate::keys::{Identities, KeyError, Keyring, RepositoryIdentity};
+use crate::keys::{Identities, KeyError, Keyring, RepositoryIdentity, dearmored};
 use crate::source::Secret;
 use crate::store::{self, Credentials, Store, StoreOptions, StoreUrl};
 use crate::world::{Machine, World};
@@ -364,8 +364,10 @@ impl Context {
     fn copies(&self) -> Result<Vec<Vec<u8>>, CliError> {
         let read = |path: &str| {
             let bytes = files::read_secret(Path::new(path), &self.console)?;
+            // From a recovery sheet it comes armored.
+            let bytes = dearmored(&bytes).map_err(|source| CliError::Key { name: path.to_owned(), source })?;
             match bytes.starts_with(AGE_HEADER) {
-                true => Ok(bytes.to_vec()),
+                true => Ok(bytes),
                 false => Err(CliError::NotAKeyFile { path: path.into() }),
             }
         };

@@ -40,6 +40,11 @@ pub(super) fn state_folder(repository: RepositoryId) -> Option<PathBuf> {
     Some(xdg_folder("XDG_STATE_HOME", ".local/state")?.join(repository.to_string()))
 }
 
+/// Where an agent without replicas notes what it did.
+pub(super) fn agent_state_folder() -> Option<PathBuf> {
+    xdg_folder("XDG_STATE_HOME", ".local/state")
+}
+
 /// Reads a secret, wiped when dropped; warns if others can read it too. `-` is standard input.
 pub(super) fn read_secret(path: &Path, console: &Console) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let failed = |source| CliError::File { action: "read", path: path.to_owned(), source };

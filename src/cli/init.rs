@@ -4,6 +4,7 @@ use super::args::Init;
 use super::context::Context;
 use super::error::CliError;
 use super::files::{self, IDENTITY_FILE, NewFile, NewFiles, REPOSITORY_KEY_FILE, WRITER_KEY_FILE};
+use super::kit;
 use crate::archive::repository::{check_empty, create};
 use crate::exit::Exit;
 use crate::keys::{self, KeyError, Keyring, Prompt, Reader, RepositoryIdentity};
@@ -42,11 +43,12 @@ impl NewReader {
 pub(super) async fn make(context: &Context, store: &Arc<dyn Store>, args: Init) -> Result<Keyring, CliError> {
     let new_readers = plan(&args, context.passphrase_given())?;
     let none = || CliError::usage("no configuration folder: HOME is not set", "pass --out DIR");
-    let folder = args.out.or_else(files::config_folder).ok_or_else(none)?;
+    let folder = args.out.clone().or_else(files::config_folder).ok_or_else(none)?;
     let is_fresh = matches!(new_readers[..], [NewReader::Fresh(_)]);
     let paths = Paths::new(&folder, &new_readers, is_fresh);
     // Everything that can be refused is, before anything is written or a passphrase is worked on.
     NewFiles::check(paths.all())?;
+    kit::check(&args.kit)?;
     check_empty(store.as_ref()).await?;
     let identity = RepositoryIdentity::generate().map_err(key_error)?;
     let made = Made::new(context, &identity, &new_readers)?;
@@ -54,6 +56,10 @@ pub(super) async fn make(context: &Context, store: &Arc<dyn Store>, args: Init) 
     create(store.as_ref(), &identity, &made.wrapped).await?;
     files.keep();
     tell(context, store.as_ref(), &identity, &paths, &new_readers)?;
+    if let Some(path) = &args.kit {
+        kit::of_new_repository(context, store.as_ref(), identity.id(), &made.wrapped, path)?;
+        context.console.say(&format!("\nThe recovery sheet is {}: print it.", path.display()));
+    }
     Keyring::from_identity(identity).map_err(key_error)
 }
 
@@ -254,6 +260,7 @@ Do this today:
   1. Put {opens} and the copy of the wrapped key where neither a fire here nor a thief of the store
      reaches them: a password manager, paper in a safe, another building.
   2. Take {opens} off the hosts that make backups.
+  3. Print a recovery sheet: hah-vault kit --html kit.html
 On the worst day you need: {opens}, the store's address and credentials,
   and the copy of the wrapped key if keys/ in the store is gone too (--key-file).
 A thief of writer.key can add backups and read names, times and sizes, no content.
@@ -269,7 +276,7 @@ mod tests {
 
     fn labels(recipients: &[&str], label: Option<&str>, passphrase: bool) -> Option<Vec<String>> {
         let recipient = recipients.iter().map(|r| (*r).to_owned()).collect();
-        let args = Init { recipient, label: label.map(|l| l.parse().unwrap()), out: None };
+        let args = Init { recipient, label: label.map(|l| l.parse().unwrap()), out: None, kit: None };
         let plan = plan(&args, passphrase).ok()?;
         Some(plan.iter().map(|r| r.label().to_string()).collect())
     }

@@ -27,6 +27,7 @@ mod init;
 #[doc = include_str!("json.md")]
 pub mod json {}
 mod key;
+mod kit;
 mod list;
 mod prompt;
 mod repair;
@@ -196,6 +197,7 @@ async fn dispatch(context: &Context, command: Command, matches: &ArgMatches) -> 
         Command::Verify(args) => verify::run(context, args).await,
         Command::Repair(args) => repair::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
+        Command::Kit(args) => kit::run(context, args).await,
         Command::Stats => stats::run(context).await,
         Command::Config => config::run(context),
         Command::Check(args) => check::run(context, args).await,

@@ -36,7 +36,12 @@ pub(super) async fn run(context: &Context, args: &Restore, to: &SourceName) -> R
             "pass --yes, or --dry-run to see what would be done",
         ));
     }
-    let unknown = || CliError::usage(format!("{to} is no server"), "--to takes vault, consul or nomad");
+    let unknown = || {
+        CliError::usage(
+            format!("{to} is no server"),
+            "--to takes vault, consul, nomad, or the name of a configured source",
+        )
+    };
     let server = context.servers.find(to).await?.ok_or_else(unknown)?;
     let repository = context.repository(Need::Reader, "restore").await?;
     // What `@latest` means is settled before a backup makes it mean something else.

@@ -6,12 +6,13 @@ use super::console::Console;
 use super::error::{CliError, chain};
 use crate::archive::Monitor;
 use crate::archive::backup::Outcomes;
+use crate::archive::verify::report::Report;
 use crate::exit::Exit;
 use crate::store::{RecordingStore, Store};
 use crate::telemetry::file::{FileError, MetricsFile};
 use crate::telemetry::ping::Ping;
 use crate::telemetry::push::Push;
-use crate::telemetry::{Collected, HttpError, Reason, Registry, Values, Watching};
+use crate::telemetry::{Collected, Depth, HttpError, Reason, Registry, Values, Watching};
 use crate::world::World;
 use hah_vault_format::SourceName;
 use std::fmt::Display;
@@ -40,6 +41,8 @@ pub(super) enum Job {
     Gc,
     /// A restore of one source.
     Restore(SourceName),
+    /// A verification to this depth.
+    Verify(Depth),
 }
 
 /// What is told of when it ends.
@@ -168,12 +171,20 @@ impl Telemetry {
         self.registry.restored(source, Some(len_bytes), took);
     }
 
+    /// A verification ended, with whatever it found.
+    pub(super) fn end_verify(&self, report: &Report) {
+        let took = self.end(&Job::Verify(Depth::Structure));
+        self.run().open.retain(|(job, _)| !matches!(job, Job::Verify(_)));
+        self.registry.verify_ended(report, took);
+    }
+
     /// What did not end by itself failed.
     fn fail(&self, job: &Job, began: Instant, reason: Reason) {
         match job {
             Job::Backup(source) => self.backup_failed(source, reason),
             Job::Gc => self.registry.collected(None),
             Job::Restore(source) => self.registry.restored(source, None, began.elapsed()),
+            Job::Verify(depth) => self.registry.verified(*depth, None, began.elapsed()),
         }
     }
 

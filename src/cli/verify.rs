@@ -3,12 +3,14 @@
 use super::args::Verify;
 use super::context::{Context, Need};
 use super::error::{CliError, chain};
+use super::telemetry::Job;
 use super::{drill, human};
 use crate::archive::verify::report::{Affected, Damage, Lost, Report};
 use crate::archive::verify::{Rehearse, VerifyOptions, Wanted, verify};
 use crate::archive::{ArchiveError, Monitor, Repository};
 use crate::exit::Exit;
 use crate::store::RecordingStore;
+use crate::telemetry::Depth;
 use hah_vault_format::{ManifestName, SourceName};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -16,6 +18,10 @@ use std::sync::Arc;
 pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliError> {
     if let Some(kind) = args.drill {
         return drill::run(context, &args, kind).await;
+    }
+    let depths = [(Depth::Structure, true), (Depth::Data, args.read_data.is_some()), (Depth::Rehearsal, args.rehearse)];
+    for (depth, _) in depths.into_iter().filter(|(_, is_wanted)| *is_wanted) {
+        context.telemetry.begin(Job::Verify(depth));
     }
     let mut repository = match args.rehearse {
         true => context.repository(Need::Reader, "verify --rehearse").await?,
@@ -33,6 +39,7 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliErro
         ..VerifyOptions::default()
     };
     let mut report = verify(&repository, &options, &context.cancel).await?;
+    context.telemetry.end_verify(&report);
     context.console.finish_progress();
     report.operations = Some(recording.counts());
     if let Some(state) = state.filter(|_| args.accept_lost) {

@@ -209,7 +209,7 @@ const RETENTION: &[Key] = &[
 
 const AGENT: &[Key] = &[
     key("listen", Text),
-    key("token_file", Path),
+    set("token_file", Path, &[Same("HAH_VAULT_AGENT_TOKEN_FILE")]),
     key("hosts", Texts),
     key("open_metrics", Flag),
     key("instance", Text),

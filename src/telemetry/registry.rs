@@ -6,6 +6,7 @@ use super::reason::Reason;
 use super::text;
 use super::values::Values;
 use crate::archive::backup::BackupReport;
+use crate::archive::verify::report::Report;
 use crate::archive::{Event, Monitor};
 use crate::store::{ObjectMeta, Observer, Operation};
 use crate::world::World;
@@ -197,6 +198,30 @@ impl Registry {
         }
         if is_clean {
             values.set(&metric::VERIFY_LAST_SUCCESS, &labels, self.now_unix_s());
+        }
+    }
+
+    /// A verification ended with this report: each depth that it reached, and each source that was rehearsed.
+    pub fn verify_ended(&self, report: &Report, took: Duration) {
+        let lost = report.chain.lost.len();
+        let found = Damage { manifests: report.affected.len() as u64, objects: (report.damage.len() + lost) as u64 };
+        self.verified(Depth::Structure, Some(found), took);
+        if let Some(data) = &report.data {
+            self.verified(Depth::Data, Some(found), took);
+            if let Some(days) = data.oldest_days {
+                self.oldest_unverified(self.now_unix_s() as i64 - i64::from(days) * 86_400);
+            }
+        }
+        let Some(rehearsed) = &report.rehearsed else { return };
+        self.verified(Depth::Rehearsal, Some(found), took);
+        let damaged =
+            report.affected.iter().filter(|affected| affected.is_newest).map(|affected| &affected.name.source);
+        for source in damaged.clone() {
+            self.rehearsed(source, false, took);
+        }
+        let damaged: Vec<&SourceName> = damaged.collect();
+        for whole in rehearsed.iter().filter(|whole| !damaged.contains(&&whole.name.source)) {
+            self.rehearsed(&whole.name.source, true, took);
         }
     }
 

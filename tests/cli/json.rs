@@ -74,6 +74,7 @@ async fn real_objects() -> Vec<Value> {
     take(&["key", "remove", "bob"]);
     take(&["key", "export"]);
     take(&["key", "writer", "--source", "vault"]);
+    take(&["kit"]);
     take(&["verify", "--read-data", "--rehearse"]);
     if let Some(program) = consul() {
         let program = fs::canonicalize(&program).unwrap_or(program);

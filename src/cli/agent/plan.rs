@@ -1,6 +1,7 @@
 //! The agent's settings, from the configuration.
 
 use super::super::error::CliError;
+use super::super::files;
 use super::super::settings::Settings;
 use crate::agent::api::Access;
 use crate::agent::lock::{ConsulLockSettings, DEFAULT_KEY, LEASE_TTL_DEFAULT};
@@ -175,7 +176,8 @@ fn tls(block: &Section) -> Result<Option<TlsFiles>, CliError> {
 }
 
 fn lock(block: &Section) -> Result<LockPlan, CliError> {
-    let journal = || Some(PathBuf::from(block.text("state_folder")?).join("agent.json"));
+    let folder = block.text("state_folder").map(PathBuf::from).or_else(files::agent_state_folder);
+    let journal = || Some(folder?.join("agent.json"));
     Ok(match block.text("lock.kind") {
         Some("consul") => {
             let default = ConsulLockSettings::default();

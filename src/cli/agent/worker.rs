@@ -13,7 +13,7 @@ use crate::archive::restore::{Exactness, restore_to_file};
 use crate::archive::{ArchiveError, Cancel, Monitor, Repository};
 use crate::exit::Exit;
 use crate::store::RecordingStore;
-use crate::telemetry::{Damage, Depth, Reason};
+use crate::telemetry::{Depth, Reason};
 use async_trait::async_trait;
 use futures::FutureExt;
 use hah_vault_format::name::{INDEX_PREFIX, MANIFESTS_PREFIX, PACKS_PREFIX, TRASH_PREFIX};
@@ -184,15 +184,7 @@ impl ArchiveWorker {
             (false, None) => Depth::Structure,
         };
         let (report, result) = verified.inspect_err(|_| metrics.verified(depth, None, took))?;
-        let found = Damage {
-            manifests: u64::try_from(report.affected.len() + report.chain.lost.len()).unwrap_or(u64::MAX),
-            objects: u64::try_from(report.damage.len()).unwrap_or(u64::MAX),
-        };
-        metrics.verified(depth, Some(found), took);
-        for rehearsed in report.rehearsed.iter().flatten() {
-            let is_damaged = report.affected.iter().any(|affected| affected.name == rehearsed.name);
-            metrics.rehearsed(&rehearsed.name.source, !is_damaged, took);
-        }
+        metrics.verify_ended(&report, took);
         let partial = report.is_damaged().then(|| partial(Reason::Damaged, verify::worst(&report)));
         Ok(Outcome { result, partial, ..Outcome::default() })
     }
