@@ -118,6 +118,11 @@ pub struct JobStatus {
     pub last_error: Option<Failure>,
     /// How often since it last went well.
     pub failures: u64,
+    /// Its last good run is too old; not told by a replica that runs no schedules, and may know of none.
+    pub late: bool,
+    /// What a good run must not be older than.
+    #[serde(skip)]
+    pub late_before: Option<Moment>,
 }
 
 /// A schedule as it is told.
@@ -348,6 +353,7 @@ impl Planner {
             let due = job.due(key, now_unix_ms).map(|_| now_unix_ms);
             let next = due.or_else(|| job.next_unix_ms(key, now_unix_ms)).filter(|_| active && !paused);
             let schedule = &job.settings.schedule;
+            let late_before = job.late_before_unix_s(now_unix_ms);
             JobStatus {
                 kind: key.kind,
                 source: key.source.clone(),
@@ -362,6 +368,8 @@ impl Planner {
                 last_success: job.last_success,
                 last_error: job.last_error.clone(),
                 failures: job.failures,
+                late: active && job.is_late(now_unix_ms),
+                late_before: late_before.map(Moment::from_unix_s),
             }
         };
         self.jobs.iter().map(status).collect()
@@ -369,18 +377,23 @@ impl Planner {
 
     /// Jobs whose last good run is older than the slot before the newest.
     pub fn late_jobs(&self, now_unix_ms: i64) -> Vec<JobKey> {
-        let late = |(key, job): (&JobKey, &Job)| {
-            let schedule = &job.settings.schedule;
-            let newest = schedule.newest_at(now_unix_ms.div_euclid(1000))?;
-            let before = schedule.newest_at(newest - 1)?;
-            let ok = job.last_success.is_some_and(|at| at.0.div_euclid(1000) + STORE_TIME_SLACK_S >= before);
-            (!ok).then(|| key.clone())
-        };
-        self.jobs.iter().filter_map(late).collect()
+        self.jobs.iter().filter(|(_, job)| job.is_late(now_unix_ms)).map(|(key, _)| key.clone()).collect()
     }
 }
 
 impl Job {
+    /// What the last good run must not be older than: the slot before the newest, with slack for the store's clock.
+    fn late_before_unix_s(&self, now_unix_ms: i64) -> Option<i64> {
+        let schedule = &self.settings.schedule;
+        let newest = schedule.newest_at(now_unix_ms.div_euclid(1000))?;
+        Some(schedule.newest_at(newest - 1)? - STORE_TIME_SLACK_S)
+    }
+
+    fn is_late(&self, now_unix_ms: i64) -> bool {
+        let before = self.late_before_unix_s(now_unix_ms);
+        before.is_some_and(|before| self.last_success.is_none_or(|at| at.0.div_euclid(1000) < before))
+    }
+
     fn settled(&self, now_unix_ms: i64) -> Option<i64> {
         let wrong = |slot: &i64| slot.saturating_mul(1000) > now_unix_ms.saturating_add(CLOCK_WRONG_MS);
         match self.settled {

@@ -2,6 +2,7 @@
 
 use super::sandbox::{Ran, Sandbox, fixture_path};
 use super::signals::{signal, spawn, until};
+use crate::support::browser::Browser;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
@@ -126,6 +127,34 @@ fn commands_go_to_an_agent_that_does_them() {
         }
         assert!(ended.stderr.lines().all(|line| line.starts_with('{')), "{}", ended.stderr);
     }
+}
+
+#[tokio::test]
+async fn its_page_backs_up_verifies_and_rehearses_a_real_repository() {
+    let agent = Running::start("127.0.0.1");
+    let Some(browser) = Browser::start().await else { return };
+    browser.open(&agent.url).await;
+    browser.unlock(TOKEN).await;
+    // The first backup is due at once.
+    browser.seen("file, 1 snapshot").await;
+    browser.confirmed("Back up…", "Start").await;
+    browser.seen("Backup of vault: done").await;
+    browser.seen("file, 2 snapshots").await;
+    browser.until("document.querySelector('#verdict').dataset.level === 'good'").await;
+    // Nothing is new in the second.
+    let listed = agent.ask(&["list", "--json"]).ok().objects();
+    let name = listed[1]["manifest"].as_str().unwrap();
+    browser.until(&format!("document.querySelector('.picked').innerText.includes('{name}')")).await;
+    browser.until("document.querySelector('.picked').innerText.includes(', 0 B new, ')").await;
+    browser.confirmed("Verify…", "Start").await;
+    browser.seen("Verification: done").await;
+    browser.confirmed("Rehearse…", "Start").await;
+    browser.seen("Rehearsal: done").await;
+    browser.click("Details").await;
+    browser.until("JSON.parse(document.querySelector('#ask-data').textContent || '{}').kind === 'vault'").await;
+    browser.click("Close").await;
+    assert_eq!(agent.ask(&["list", "--json"]).ok().objects().len(), 2);
+    assert_eq!(agent.stop().code, 0);
 }
 
 #[test]

@@ -148,6 +148,8 @@ pub struct NotingWorker {
     pub is_cut: Arc<AtomicBool>,
     pub holds: Mutex<BTreeMap<ManifestName, String>>,
     pub tasks: Mutex<Vec<Task>>,
+    /// Stands wherever a server, a store or a manifest may put words of its own.
+    pub words: Mutex<Option<String>>,
 }
 
 impl NotingWorker {
@@ -160,7 +162,12 @@ impl NotingWorker {
             is_cut: Arc::default(),
             holds: Mutex::default(),
             tasks: Mutex::default(),
+            words: Mutex::default(),
         }
+    }
+
+    fn words(&self, usual: &str) -> String {
+        self.words.lock().unwrap().clone().unwrap_or_else(|| usual.into())
     }
 
     fn reach(&self) -> Result<(), Failure> {
@@ -185,7 +192,7 @@ impl NotingWorker {
 #[async_trait]
 impl Worker for NotingWorker {
     fn describe(&self) -> String {
-        "memory".into()
+        self.words("memory")
     }
 
     async fn check(&self) -> Result<(), Failure> {
@@ -204,7 +211,7 @@ impl Worker for NotingWorker {
             source: name.source.clone(),
             time: hah_vault::agent::Moment::from_unix_s(i64::try_from(name.time.unix_s()).unwrap()),
             kind: Some("other".into()),
-            host: Some("<img src=x onerror=alert(1)>".into()),
+            host: Some(self.words("<img src=x onerror=alert(1)>")),
             parent: None,
             original_len_bytes: Some(1000),
             stream_len_bytes: Some(2000),
@@ -220,7 +227,10 @@ impl Worker for NotingWorker {
         self.reach()?;
         let there = self.all().contains(name);
         let time = hah_vault::agent::Moment::from_unix_s(i64::try_from(name.time.unix_s()).unwrap());
-        Ok(there.then(|| json!({"manifest": name.to_string(), "source": name.source, "time": time, "kind": "other"})))
+        let tags = json!({"words": self.words("")});
+        Ok(there.then(|| {
+            json!({"manifest": name.to_string(), "source": name.source, "time": time, "kind": "other", "tags": tags})
+        }))
     }
 
     async fn holds(&self) -> Result<BTreeMap<ManifestName, String>, Failure> {
@@ -245,6 +255,9 @@ impl Worker for NotingWorker {
 
     async fn run(&self, task: &Task, monitor: Arc<dyn Monitor>, cancel: &Cancel) -> Result<Outcome, Failure> {
         self.tasks.lock().unwrap().push(task.clone());
+        if let Some(text) = self.words.lock().unwrap().clone() {
+            monitor.event(Event::Warning { source: task.source.clone(), text });
+        }
         let until = self.clock.unix_ms() + i64::from(self.takes_ms.load(Ordering::Relaxed));
         while self.clock.unix_ms() < until {
             if cancel.is_cancelled() {
@@ -257,11 +270,18 @@ impl Worker for NotingWorker {
         }
         self.reach()?;
         if self.failing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-            return Err(Failure::new("source", "the server said no"));
+            let hint = self.words.lock().unwrap().clone();
+            return Err(Failure { hint, ..Failure::new("source", self.words("the server said no")) });
         }
         self.commits.0.lock().unwrap().push((name_of(task), self.clock.unix_ms()));
-        let planned = if task.dry_run { self.all().into_iter().take(1).collect() } else { Vec::new() };
-        Ok(Outcome { result: json!({"type": task.kind.as_str()}), partial: None, planned })
+        let planned: Vec<ManifestName> =
+            if task.dry_run { self.all().into_iter().take(1).collect() } else { Vec::new() };
+        let mut result = json!({"type": task.kind.as_str(), "words": self.words("")});
+        if task.kind == RunKind::Gc {
+            let rows: Vec<_> = planned.iter().map(|name| json!({"manifest": name.to_string()})).collect();
+            (result["manifests"], result["dropped"]) = (json!(rows), json!(planned.len()));
+        }
+        Ok(Outcome { result, partial: None, planned })
     }
 }
 

@@ -22,6 +22,7 @@ pub struct How {
     pub socket: bool,
     pub tls: Option<TlsFiles>,
     pub hosts: Vec<String>,
+    pub budget_bytes: Option<u64>,
 }
 
 /// An agent with one hourly source, which has a snapshot; its schedules are paused.
@@ -63,7 +64,7 @@ impl Served {
         let worker = Arc::new(NotingWorker::new(Arc::clone(&clock), Arc::new(Commits::default())));
         worker.takes_ms.store(0, Ordering::Relaxed);
         let jobs = vec![job(RunKind::Backup, Some("vault"), "@hourly", 0), job(RunKind::Gc, None, "@daily", 0)];
-        let settings = AgentSettings { can_restore: true, ..settings("tests", jobs) };
+        let settings = AgentSettings { can_restore: true, budget_bytes: how.budget_bytes, ..settings("tests", jobs) };
         let (lock, telemetry) = (Arc::new(Alone::new(None)), Arc::new(CountingTelemetry::default()));
         let replica = Replica::start(settings, clock, Arc::clone(&worker) as _, lock, telemetry);
         let agent = Arc::clone(&replica.agent);

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod agent_http;
+pub mod browser;
 pub mod consul_server;
 pub mod consul_stand_in;
 pub mod fault_store;

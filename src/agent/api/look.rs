@@ -187,6 +187,7 @@ pub(super) async fn sources(State(api): State<Api>) -> Result<Json<Value>, Probl
             "last_success": success,
             "last_error": job_value(|job| json!(job.last_error)),
             "failures": job.map_or(0, |job| job.failures),
+            "late": job.and_then(|job| job.late_before).is_some_and(|before| success.is_none_or(|at| at < before)),
             "newest": newest,
             "manifests": names.iter().filter(|manifest| manifest.source == name).count(),
         })
