@@ -106,8 +106,6 @@ pub(super) struct Sim {
     clock: Arc<Clock>,
     actors: Vec<Actor>,
     late: Vec<(i64, Op)>,
-    /// The code under test is given time after each answer, so that a history can be had again.
-    pub patient: bool,
     world: Random,
     world_at_ms: i64,
     sender: Sender<Message>,
@@ -158,7 +156,6 @@ impl Sim {
             clock,
             actors,
             late: Vec::new(),
-            patient: false,
             world,
             world_at_ms,
             sender,
@@ -195,10 +192,6 @@ impl Sim {
         for i in 0..self.actors.len() {
             self.end(i);
         }
-    }
-
-    pub fn faults(&self) -> &Faults {
-        &self.faults
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -401,7 +394,7 @@ impl Sim {
         let is_failure = answer.is_err();
         // A run that waits for the first of two answers may have dropped the other.
         let _ = reply.send(answer);
-        if is_failure || self.patient {
+        if is_failure {
             // It may end now, or look at its clocks, although other requests of it are under way.
             std::thread::sleep(REACTION);
             while let Ok(message) = self.receiver.try_recv() {
