@@ -28,7 +28,6 @@ pub struct How {
 pub struct Served {
     pub agent: Arc<Agent>,
     pub worker: Arc<NotingWorker>,
-    pub api: Api,
     pub base: String,
     pub token_file: PathBuf,
     pub socket: PathBuf,
@@ -88,10 +87,7 @@ impl Served {
             Listen::Unix(_) => "http://localhost".into(),
         };
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn({
-            let api = api.clone();
-            async move { listener.serve(&api, async { drop(stopped.await) }).await }
-        });
+        let serving = tokio::spawn(async move { listener.serve(&api, async { drop(stopped.await) }).await });
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder().no_proxy().tls_certs_only([]);
         if how.socket {
@@ -100,7 +96,6 @@ impl Served {
         Self {
             agent,
             worker,
-            api,
             base,
             token_file,
             socket,
