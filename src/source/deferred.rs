@@ -71,4 +71,12 @@ impl<S: Target> Target for Deferred<S> {
     async fn settle(&self, at: &Address, limit: Duration) -> Result<Settled, SourceError> {
         self.server().await?.settle(at, limit).await
     }
+
+    async fn faults_after(&self, at: &Address) -> Vec<String> {
+        match self.server().await {
+            Ok(server) => server.faults_after(at).await,
+            // It was there for the restore; whatever this is, the restore's own answer says more.
+            Err(_) => Vec::new(),
+        }
+    }
 }
