@@ -276,6 +276,7 @@ async fn requests_that_make_no_sense_are_refused() {
         r#"{"kind":"restore"}"#,
         r#"{"kind":"backup"}"#,
         r#"{"kind":"backup","source":"Vault"}"#,
+        r#"{"kind":"verify","source":null}"#,
         r#"{"kind":"backup","source":"vault","dry_run":true}"#,
         r#"{"kind":"backup","source":"vault","extra":1}"#,
         r#"{"kind":"verify","read_data_percent":101}"#,
@@ -293,6 +294,8 @@ async fn requests_that_make_no_sense_are_refused() {
     }
     let unknown = served.ask("POST", "/v1/runs", r#"{"kind":"backup","source":"nobody"}"#).await;
     assert_eq!(unknown.status, 404);
+    let null = served.ask("POST", "/v1/schedules/pause", r#"{"source":null}"#).await;
+    assert_eq!(null.status, 400, "a null is not the same as nothing");
     for query in ["limit=0", "limit=1001", "limit=x", "source=A", "since=yesterday", "after=x", "color=red"] {
         assert_eq!(served.get(&format!("/v1/manifests?{query}")).await.status, 400, "{query}");
     }

@@ -88,10 +88,7 @@ impl Served {
             Listen::Unix(_) => "http://localhost".into(),
         };
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn({
-            let api = api.clone();
-            async move { listener.serve(&api, async { drop(stopped.await) }).await }
-        });
+        let serving = tokio::spawn(async move { listener.serve(&api, async { drop(stopped.await) }).await });
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder().no_proxy().tls_certs_only([]);
         if how.socket {

@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use hah_vault_format::SourceName;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -23,15 +23,25 @@ const REASON_LEN_CHARS_MAX: usize = 200;
 /// Longest name of a restored file.
 const FILE_LEN_BYTES_MAX: usize = 128;
 
+/// A field that is left out, or has a value: a script whose variable is empty must not pause everything with a null.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// What to run.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RunRequest {
     kind: Kind,
+    #[serde(default, deserialize_with = "given")]
     source: Option<SourceName>,
+    #[serde(default, deserialize_with = "given")]
     dry_run: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
     plan: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     fresh: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
     read_data_percent: Option<u8>,
 }
 
@@ -204,6 +214,7 @@ pub(super) async fn cancel(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ScheduleRequest {
+    #[serde(default, deserialize_with = "given")]
     source: Option<SourceName>,
 }
 
@@ -227,6 +238,7 @@ fn set_paused(api: &Api, request: &ScheduleRequest, pause: bool) -> Result<axum:
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HoldRequest {
+    #[serde(default, deserialize_with = "given")]
     reason: Option<String>,
 }
 

@@ -214,9 +214,12 @@ fn limited(limit: Option<usize>, (most, default): (usize, usize)) -> Result<usiz
     }
 }
 
-/// Newest first, across sources.
-fn order(name: &ManifestName) -> (u64, &ManifestName) {
-    (name.time.unix_s(), name)
+/// Those that follow a name. If that is gone, those of an older second.
+fn older(names: Vec<ManifestName>, after: &ManifestName) -> Vec<ManifestName> {
+    match names.iter().position(|name| name == after) {
+        Some(at) => names.into_iter().skip(at + 1).collect(),
+        None => names.into_iter().filter(|name| name.time < after.time).collect(),
+    }
 }
 
 pub(super) async fn manifests(
@@ -233,9 +236,13 @@ pub(super) async fn manifests(
         query.source.as_ref().is_none_or(|source| name.source == *source)
             && query.since.is_none_or(|since| time_ms(name) >= since.0)
             && query.until.is_none_or(|until| time_ms(name) <= until.0)
-            && after.as_ref().is_none_or(|after| order(name) < order(after))
     });
-    names.sort_by(|a, b| order(b).cmp(&order(a)));
+    // Names of one second stay in the order in which the store has them: that of their commits.
+    names.sort_by_key(|name| name.time);
+    names.reverse();
+    if let Some(after) = after {
+        names = older(names, &after);
+    }
     let more = names.len() > limit;
     names.truncate(limit);
     let next = names.last().filter(|_| more).map(ToString::to_string);

@@ -239,7 +239,8 @@ impl Remote<'_> {
                 None => break,
             }
         }
-        names.sort();
+        // Oldest first, those of one second in the order of their commits.
+        names.reverse();
         Ok(crate::archive::manifests::choose(wanted, &names)?.to_string())
     }
 
