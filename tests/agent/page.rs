@@ -57,7 +57,7 @@ async fn the_page_shows_how_things_are_and_keeps_up() {
     content(&browser).await;
     browser.click("Forget token").await;
     browser.until(&format!("{VERDICT} === 'Locked' && sessionStorage.length === 0")).await;
-    assert!(!browser.text("body").await.contains("vault"));
+    assert!(!browser.text("body").await.contains("vault/"));
 }
 
 #[tokio::test]
@@ -134,10 +134,12 @@ async fn words_from_outside_stay_words() {
     let before = browser.run(elements).await;
     let shown = json!(words);
     let times = |css: &str| format!("document.querySelector('{css}').textContent.includes({shown})");
+    let within_json =
+        |css: &str| format!("document.querySelector('{css}').textContent.includes({})", json!(shown.to_string()));
     browser.until(&times("#repository")).await;
     browser.until(&times(".picked")).await;
     browser.confirmed("Back up…", "Start").await;
-    browser.until(&format!("{} && {}", times("#runs li"), times("#runs pre"))).await;
+    browser.until(&format!("{} && {}", times("#runs li"), within_json("#runs pre"))).await;
     served.worker.failing.store(1, Ordering::Relaxed);
     browser.confirmed("Back up…", "Start").await;
     browser.until(&times("#verdict")).await;
@@ -150,9 +152,7 @@ async fn words_from_outside_stay_words() {
     browser.run(&format!("{chart}.focus()")).await;
     browser.press(&[HOME]).await;
     browser.click("Details").await;
-    browser
-        .until(&format!("document.querySelector('#ask-data').textContent.includes({})", json!(shown.to_string())))
-        .await;
+    browser.until(&within_json("#ask-data")).await;
     browser.click("Close").await;
     assert_eq!(browser.run("return window.hit === undefined").await, true);
     assert_eq!(browser.run(elements).await, before);
@@ -339,6 +339,6 @@ async fn the_page_is_legible_on_every_screen() {
     browser.until(&format!("{LEVEL} === 'bad'")).await;
     browser.until("document.querySelector('#said').textContent === ''").await;
     look("failed").await;
-    browser.click("Hold…").await;
+    browser.click("Pause…").await;
     look("asking").await;
 }
