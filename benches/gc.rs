@@ -4,18 +4,27 @@
 //! cargo bench --bench gc -- [--runs N] [--size BYTES]
 //! ```
 //! Real backups, sealed and all, of a small state of which a hundredth changes each time, into a store in memory whose clock
-//! is the simulation's. Then `gc`, a day later again: the first sets aside, the second deletes. The same repository is
-//! copied into a folder and collected there without grace, for the time that disks take.
+//! is the simulation's. While it is filled, listings show only what the newest manifest names: a backup uses nothing else,
+//! and thousands of them would list everything else each time. Then `gc`, a day later again: the first sets aside, the
+//! second deletes. The same repository is copied into a folder and collected there without grace, for the time that
+//! disks take.
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use hah_vault::archive::backup::{BackupOptions, Input, SourceSpec, backup};
 use hah_vault::archive::gc::{GcOptions, execute, plan};
 use hah_vault::archive::{Cancel, GRACE, Repository, Silent, repository};
 use hah_vault::keys::{Keyring, RepositoryIdentity};
-use hah_vault::store::{Counts, LocalStore, MemoryStore, RecordingStore, Store, StoreTime};
+use hah_vault::store::{
+    Counts, LocalStore, MemoryStore, ObjectMeta, Put, RecordingStore, Store, StoreError, StoreTime,
+};
 use hah_vault::world::{Machine, World};
+use hah_vault_format::Manifest;
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -78,6 +87,63 @@ impl World for Held {
     }
 }
 
+/// Lists only what the newest manifest names, and what was put since.
+#[derive(Debug)]
+struct Recent {
+    memory: Arc<MemoryStore>,
+    keys: Mutex<BTreeSet<String>>,
+}
+
+impl Recent {
+    fn with_keys<T>(&self, work: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
+        work(&mut self.keys.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// This manifest is the newest now.
+    fn committed(&self, manifest: &Manifest) {
+        let packs = manifest.packs.iter().flat_map(|pack| [pack.id.pack_key(), pack.id.index_key()]);
+        self.with_keys(|keys| *keys = packs.chain([manifest.name.key()]).collect());
+    }
+}
+
+#[async_trait]
+impl Store for Recent {
+    fn describe(&self) -> String {
+        self.memory.describe()
+    }
+
+    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> std::result::Result<Put, StoreError> {
+        let put = self.memory.put_if_absent(key, bytes).await?;
+        self.with_keys(|keys| keys.insert(key.to_owned()));
+        Ok(put)
+    }
+
+    async fn get(&self, key: &str, len_max_bytes: u64) -> std::result::Result<Bytes, StoreError> {
+        self.memory.get(key, len_max_bytes).await
+    }
+
+    async fn list(&self, prefix: &str) -> std::result::Result<Vec<ObjectMeta>, StoreError> {
+        let keys = self.with_keys(|keys| keys.clone());
+        let mut found = Vec::new();
+        for key in keys.iter().filter(|key| key.starts_with(prefix)) {
+            found.extend(self.memory.stat(key).await?);
+        }
+        Ok(found)
+    }
+
+    async fn stat(&self, key: &str) -> std::result::Result<Option<ObjectMeta>, StoreError> {
+        self.memory.stat(key).await
+    }
+
+    async fn delete(&self, key: &str) -> std::result::Result<(), StoreError> {
+        self.memory.delete(key).await
+    }
+
+    async fn now(&self) -> std::result::Result<StoreTime, StoreError> {
+        self.memory.now().await
+    }
+}
+
 async fn simulate(runs: u32, size_bytes: usize) -> Result<()> {
     let memory = Arc::new(MemoryStore::new());
     memory.set_now(StoreTime { unix_ms: BEGIN_UNIX_MS });
@@ -87,13 +153,14 @@ async fn simulate(runs: u32, size_bytes: usize) -> Result<()> {
     let keyring = Keyring::from_identity(identity)?;
     let held = Repository { store: memory.clone(), keyring, world: world.clone(), monitor: Arc::new(Silent) };
     let began = Instant::now();
-    fill(&held, &memory, &world, runs, size_bytes).await?;
+    let recent = Arc::new(Recent { memory: memory.clone(), keys: Mutex::default() });
+    fill(&held, &recent, &world, runs, size_bytes).await?;
     println!("{runs} backups of {size_bytes} bytes in {:.1} s", began.elapsed().as_secs_f64());
 
     // A copy as it is now, for the folder.
     let dir = tempfile::tempdir()?;
+    copy(memory.as_ref(), dir.path()).await?;
     let folder: Arc<dyn Store> = Arc::new(LocalStore::open(dir.path())?);
-    copy(memory.as_ref(), folder.as_ref()).await?;
 
     println!("{:<26} {:>8} {:>9} {:>9} {:>12} {:>12}", "", "time", "class A", "class B", "bytes before", "bytes after");
     let options = GcOptions { force: true, ..GcOptions::default() };
@@ -113,7 +180,8 @@ fn pass(memory: &MemoryStore, world: &Held, time: Duration) {
 }
 
 /// Every backup changes a hundredth of the records, here and there.
-async fn fill(repository: &Repository, memory: &MemoryStore, world: &Held, runs: u32, size_bytes: usize) -> Result<()> {
+async fn fill(held: &Repository, recent: &Arc<Recent>, world: &Held, runs: u32, size_bytes: usize) -> Result<()> {
+    let repository = Repository { store: recent.clone(), ..held.clone() };
     let mut state = vec![0; size_bytes];
     blake3::Hasher::new().finalize_xof().fill(&mut state);
     let records = (size_bytes / RECORD_LEN_BYTES).max(1);
@@ -128,17 +196,20 @@ async fn fill(repository: &Repository, memory: &MemoryStore, world: &Held, runs:
         }
         std::fs::write(file.path(), &state)?;
         let source = SourceSpec { name: "state".parse()?, input: Input::File(file.path().to_owned()) };
-        for (_, outcome) in backup(repository, vec![source], &BackupOptions::default(), &Cancel::default()).await? {
-            outcome?;
+        for (_, outcome) in backup(&repository, vec![source], &BackupOptions::default(), &Cancel::default()).await? {
+            recent.committed(&outcome?.manifest);
         }
-        pass(memory, world, RUN_INTERVAL);
+        pass(&recent.memory, world, RUN_INTERVAL);
     }
     Ok(())
 }
 
-async fn copy(from: &dyn Store, to: &dyn Store) -> Result<()> {
+/// As plain files: durability, object by object, would take minutes.
+async fn copy(from: &dyn Store, folder: &Path) -> Result<()> {
     for object in from.list("").await? {
-        to.put_if_absent(&object.key, from.get(&object.key, object.len_bytes).await?).await?;
+        let path = folder.join(&object.key);
+        std::fs::create_dir_all(path.parent().ok_or("a key has no folder")?)?;
+        std::fs::write(path, from.get(&object.key, object.len_bytes).await?)?;
     }
     Ok(())
 }

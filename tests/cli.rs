@@ -8,6 +8,7 @@ mod into_server;
 mod json;
 mod keys;
 mod keystore;
+mod kills;
 mod kit;
 mod refusals;
 mod retention;

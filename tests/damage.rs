@@ -1,10 +1,14 @@
 //! The damage matrix: what is done to an object of which kind, and what each command then makes of it.
 //!
 //! Oracle: the exact bytes or a named error. A backup heals what can be seen to be damaged: missing, or of another length.
+//! `gc` harms nothing that was whole.
 //! `cargo test --test suite damage -- --nocapture` prints the table.
+
+mod collected;
 
 use crate::support::repo::{TestRepository, fixture};
 use bytes::Bytes;
+use collected::collected;
 use hah_vault::archive::host_state::HostState;
 use hah_vault::archive::repository::{self, open_identity};
 use hah_vault::archive::verify::{Rehearse, Report, VerifyOptions, verify};
@@ -210,6 +214,7 @@ async fn row(made: &Made, kind: &Kind, objects: &Objects) -> Vec<String> {
         }
         other => exact(other.map(|(bytes, _)| bytes)),
     };
+    let [all_kept, newest_kept] = collected(made, objects).await;
     vec![
         identity.map_or_else(|error| class(&error), |_| "ok".into()),
         listed.map_or_else(|error| class(&error), |list| list.len().to_string()),
@@ -220,6 +225,8 @@ async fn row(made: &Made, kind: &Kind, objects: &Objects) -> Vec<String> {
         checked(&test, made, Depth::Data).await,
         checked(&test, made, Depth::Rehearsal).await,
         backup(&test, kind).await,
+        all_kept,
+        newest_kept,
     ]
 }
 
@@ -327,98 +334,11 @@ async fn damage_gives_the_exact_bytes_or_a_named_error_and_backups_heal() {
             table += &format!("{} | {change} | {}\n", kind.name, cells.join(" | "));
         }
     }
-    let columns =
-        "identity | list | open | restore | latest | verify | --read-data | --rehearse | backup, then restore";
+    let columns = "identity | list | open | restore | latest | verify | --read-data | --rehearse | backup, then restore \
+                   | gc --keep-all | gc to the newest";
     println!("object | change | {columns}\n{table}");
     assert_eq!(table.trim(), EXPECTED.trim(), "found:\n{table}");
 }
 
 /// A pack with flipped bits keeps its length: only `verify --read-data` finds out, and tells the backups of its host.
-const EXPECTED: &str = "
-pack | nothing | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact, reused
-pack | delete | ok | 2 | ok | not found | not found | 2/4, packs missing | 2/4, packs missing | 2/4, packs missing | exact
-pack | cut to 0 | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
-pack | cut to 1 | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
-pack | cut to a half | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
-pack | cut by 1 | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
-pack | flip first | ok | 2 | ok | name | name | 4/4 | 2/4, packs hash | 2/4 | name, reused
-pack | flip middle | ok | 2 | ok | name | name | 4/4 | 2/4, packs hash | 2/4 | name, reused
-pack | flip last | ok | 2 | ok | name | name | 4/4 | 2/4, packs hash | 2/4 | name, reused
-pack | append 1 | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
-pack | append 1000 | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
-pack | append 100 MB | ok | 2 | ok | too long | too long | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
-pack | replace by older | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
-pack | swap with older | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
-pack | of another source | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
-pack | of another repository | ok | 2 | ok | name | name | 2/4, packs length | 2/4, packs length | 2/4, packs length | exact
-pack | duplicate | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact, reused
-pack | rename | ok | 2 | ok | not found | not found | 2/4, packs missing | 2/4, packs missing | 2/4, packs missing | exact
-index | nothing | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact, reused
-index | delete | ok | 2 | ok | exact | exact | 4/4, index missing | 4/4, index missing | 4/4, index missing | exact
-index | cut to 0 | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | cut to 1 | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | cut to a half | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | cut by 1 | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | flip first | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | flip middle | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | flip last | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | append 1 | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | append 1000 | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | append 100 MB | ok | 2 | ok | exact | exact | 4/4, index too-long | 4/4, index too-long | 4/4, index too-long | exact
-index | replace by older | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | swap with older | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | of another source | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | of another repository | ok | 2 | ok | exact | exact | 4/4, index unreadable | 4/4, index unreadable | 4/4, index unreadable | exact
-index | duplicate | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact, reused
-index | rename | ok | 2 | ok | exact | exact | 4/4, index missing | 4/4, index missing | 4/4, index missing | exact
-manifest | nothing | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
-manifest | delete | ok | 1 | not found | not found | older | 3/3, lost | 3/3, lost | 3/3, lost | exact
-manifest | cut to 0 | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | cut to 1 | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | cut to a half | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | cut by 1 | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | flip first | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | flip middle | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | flip last | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | append 1 | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | append 1000 | ok | 2 | not age | not age | not age | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | append 100 MB | ok | 2 | too long | too long | too long | 3/4, manifests too-long | 3/4, manifests too-long | 3/4, manifests too-long | exact
-manifest | replace by older | ok | 2 | tag | tag | tag | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | swap with older | ok | 2 | tag | tag | tag | 2/4, manifests unreadable | 2/4, manifests unreadable | 2/4, manifests unreadable | exact
-manifest | of another source | ok | 2 | no key | no key | no key | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | of another repository | ok | 2 | no key | no key | no key | 3/4, manifests unreadable | 3/4, manifests unreadable | 3/4, manifests unreadable | exact
-manifest | duplicate | ok | 3 | ok | exact | tag | 4/5, manifests unreadable | 4/5, manifests unreadable | 4/5, manifests unreadable | exact
-manifest | rename | ok | 2 | not found | not found | tag | 3/4, manifests unreadable, lost | 3/4, manifests unreadable, lost | 3/4, manifests unreadable, lost | exact
-key | nothing | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
-key | delete | no identity | 2 | ok | exact | exact | 4/4, keys missing | 4/4, keys missing | 4/4, keys missing | exact
-key | cut to 0 | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | cut to 1 | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | cut to a half | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | cut by 1 | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | flip first | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | flip middle | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | flip last | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | append 1 | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | append 1000 | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | append 100 MB | no identity | 2 | ok | exact | exact | 4/4, keys too-long | 4/4, keys too-long | 4/4, keys too-long | exact
-key | replace by older | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | swap with older | ok | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | of another repository | no identity | 2 | ok | exact | exact | 4/4, keys changed | 4/4, keys changed | 4/4, keys changed | exact
-key | duplicate | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
-key | rename | ok | 2 | ok | exact | exact | 4/4, keys missing | 4/4, keys missing | 4/4, keys missing | exact
-repository | nothing | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
-repository | delete | ok | 2 | ok | exact | exact | 4/4, repository.json missing | 4/4, repository.json missing | 4/4, repository.json missing | exact
-repository | cut to 0 | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
-repository | cut to 1 | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
-repository | cut to a half | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
-repository | cut by 1 | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
-repository | flip first | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
-repository | flip middle | ok | 2 | ok | exact | exact | 4/4, repository.json contradiction | 4/4, repository.json contradiction | 4/4, repository.json contradiction | exact
-repository | flip last | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
-repository | append 1 | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
-repository | append 1000 | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
-repository | append 100 MB | ok | 2 | ok | exact | exact | 4/4, repository.json unreadable | 4/4, repository.json unreadable | 4/4, repository.json unreadable | exact
-repository | of another repository | ok | 2 | ok | exact | exact | 4/4, repository.json contradiction | 4/4, repository.json contradiction | 4/4, repository.json contradiction | exact
-repository | duplicate | ok | 2 | ok | exact | exact | 4/4 | 4/4 | 4/4 | exact
-repository | rename | ok | 2 | ok | exact | exact | 4/4, repository.json missing | 4/4, repository.json missing | 4/4, repository.json missing | exact
-";
+const EXPECTED: &str = include_str!("damage/expected.txt");

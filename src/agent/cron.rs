@@ -115,8 +115,8 @@ impl Cron {
     fn moments(&self, at: DateTime, zone: &TimeZone, slots: &mut Vec<i64>) {
         let ambiguous = zone.to_ambiguous_timestamp(at);
         let offset = ambiguous.offset();
-        let earlier = ambiguous.clone().earlier().map(Timestamp::as_second);
-        let later = ambiguous.clone().later().map(Timestamp::as_second);
+        let earlier = ambiguous.earlier().map(Timestamp::as_second);
+        let later = ambiguous.later().map(Timestamp::as_second);
         match (self.any_hour, offset) {
             (true, AmbiguousOffset::Gap { .. }) => {}
             (true, AmbiguousOffset::Fold { .. }) => slots.extend(earlier.into_iter().chain(later)),

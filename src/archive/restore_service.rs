@@ -34,7 +34,7 @@ pub enum Concern {
     },
     /// The snapshot is of another cluster.
     OtherCluster {
-        /// Its cluster's id.
+        /// Its cluster's id; where there is none, the name of the data center or region.
         snapshot_id: String,
         /// The target's.
         target_id: String,
@@ -134,7 +134,10 @@ fn concerns(manifest: &Manifest, preflight: &Preflight) -> Vec<Concern> {
     {
         concerns.push(Concern::OlderThanTarget { snapshot_index: raft.index, target_index });
     }
-    if let (Some(snapshot_id), Some(target_id)) = (label("cluster-id"), preflight.cluster_id.clone())
+    // Consul and Nomad have no id, but a data center or region.
+    let ids = label("cluster-id").zip(preflight.cluster_id.clone());
+    let names = || label("cluster-name").zip(preflight.cluster_name.clone());
+    if let Some((snapshot_id, target_id)) = ids.or_else(names)
         && snapshot_id != target_id
     {
         concerns.push(Concern::OtherCluster { snapshot_id, target_id });

@@ -808,7 +808,7 @@ impl DrillInto {
 }
 
 const KIT_AFTER: &str = "\
-One page for a safe: where the repository is, what opens it, the commands of the worst day, and blanks for what no
+A sheet for a safe: where the repository is, what opens it, the commands of the worst day, and blanks for what no
 program knows. Without --with-identity no secret is on it: it holds the wrapped keys, which are useless without a
 reader's key. With it, the sheet alone opens the repository. QR codes are in the HTML only. Files are made with mode
 0600 and never written over.

@@ -89,8 +89,9 @@ impl Console {
         self.stderr(text);
     }
 
-    /// A warning.
+    /// A warning, on one line: some repeat the words of servers.
     pub(super) fn warning(&self, source: Option<&SourceName>, text: &str) {
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if self.json {
             let source = source.map(SourceName::as_str);
             return self.stderr(&json!({"type": "warning", "source": source, "message": text}).to_string());
@@ -123,8 +124,10 @@ impl Console {
         }
     }
 
-    /// A line on standard error; there is nobody to tell when that fails.
+    /// Lines on standard error; there is nobody to tell when that fails. Nothing in them commands a terminal.
     fn stderr(&self, text: &str) {
+        let clean = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+        let text: String = text.chars().map(clean).collect();
         let write = || {
             let mut stderr = io::stderr().lock();
             let _ = writeln!(stderr, "{}", text.trim_end());

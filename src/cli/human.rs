@@ -120,17 +120,23 @@ pub(super) fn iso(time: UnixTime) -> String {
     format!("{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{s:02}Z")
 }
 
+/// Text of servers, hosts and stores must neither command a terminal nor look like a line of ours.
+fn on_one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// A table with a header line; columns whose header begins with `>` are aligned to the right.
 pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| on_one_line(cell)).collect()).collect();
     let names: Vec<String> = header.iter().map(|h| h.trim_start_matches('>').to_owned()).collect();
     let mut widths: Vec<usize> = names.iter().map(|n| n.chars().count()).collect();
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    for row in std::iter::once(&names).chain(rows) {
+    for row in std::iter::once(&names).chain(&rows) {
         let mut line = String::new();
         for (i, cell) in row.iter().enumerate() {
             let width = widths.get(i).copied().unwrap_or(0);
@@ -150,7 +156,7 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 /// `name  value` lines with the values under each other.
 pub(super) fn fields(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    rows.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
+    rows.iter().map(|(name, value)| format!("{name:<width$}  {}\n", on_one_line(value))).collect()
 }
 
 #[cfg(test)]
@@ -216,6 +222,14 @@ mod tests {
         assert_eq!(iso_ms(1_795_357_800_999), "2026-11-22T14:30:00Z");
         assert_eq!(iso_ms(-5), "1970-01-01T00:00:00Z");
         assert_eq!(iso_ms(i64::MAX), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn what_others_say_stays_on_its_line() {
+        let foreign = "1.15\x1b[2J\nwarning: \x07\u{9b}".to_owned();
+        let shown = "1.15\u{fffd}[2J\u{fffd}warning: \u{fffd}\u{fffd}";
+        assert_eq!(fields(&[("version", foreign.clone())]), format!("version  {shown}\n"));
+        assert_eq!(table(&["A", "B"], &[vec![foreign, "b".into()]]).lines().nth(1), Some(&*format!("{shown}  b")));
     }
 
     #[test]

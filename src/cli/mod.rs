@@ -134,7 +134,12 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
     let context = Context::new(global, settings, Arc::clone(console), cancel.clone(), asking.clone())?;
     let result = runtime.block_on(async {
         // The agent has ideas of its own about signals.
-        let interrupt = if is_agent { None } else { Some(Interrupt::watch(cancel, asking).map_err(internal)?) };
+        let servers = context.servers.clone();
+        let close = async move { servers.close().await };
+        let interrupt = match is_agent {
+            true => None,
+            false => Some(Interrupt::watch(cancel, asking, close).map_err(internal)?),
+        };
         let interrupted = async {
             match &interrupt {
                 Some(interrupt) => interrupt.happened().await,

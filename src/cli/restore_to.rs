@@ -46,6 +46,7 @@ pub(super) async fn run(context: &Context, args: &Restore, to: &SourceName) -> R
     let repository = context.repository(Need::Reader, "restore").await?;
     // What `@latest` means is settled before a backup makes it mean something else.
     let name = repository.resolve(&args.manifest).await?;
+    refuse_what_was_replaced(&repository, &args.manifest, &name).await?;
     let target = server.target();
     let plan = plan(&repository, &name, target.as_ref(), args.force).await?;
     let keystore = match &args.keystore {
@@ -89,6 +90,22 @@ pub(super) async fn run(context: &Context, args: &Restore, to: &SourceName) -> R
     let settled = settled.inspect_err(|_| run.say_way_back(before.as_ref()))?;
     run.tell(before.as_ref(), key_files, Some(&settled))?;
     Ok(Exit::Done)
+}
+
+/// After a restore, also one that failed, `@latest` is what the server held before it: whoever types the same command
+/// again means something else.
+async fn refuse_what_was_replaced(repository: &Repository, typed: &str, name: &ManifestName) -> Result<(), CliError> {
+    if !typed.contains('@') {
+        return Ok(());
+    }
+    let manifest = repository.open_manifest(name).await?;
+    match manifest.labels.iter().find(|label| label.key == LABEL_BEFORE) {
+        None => Ok(()),
+        Some(ManifestLabel { value: restored, .. }) => Err(CliError::usage(
+            format!("{typed} is {name}, which was made when {restored} was about to replace it"),
+            format!("name the one that is meant in full: {restored} to restore that again, {name} to go back"),
+        )),
+    }
 }
 
 /// What is going on when a signal ends it all.

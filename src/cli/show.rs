@@ -86,13 +86,7 @@ fn text(manifest: &Manifest, hold: Option<String>, now_unix_ms: i64) -> String {
         rows.push(("records", records.join(", ")));
     }
     rows.extend(manifest.packs.iter().map(|p| ("pack", format!("{}  {}", p.id, human::size(p.object_len_bytes)))));
-    human::fields(&printable(rows))
-}
-
-/// What a host called itself must not command a terminal.
-fn printable(rows: Vec<(&str, String)>) -> Vec<(&str, String)> {
-    let clean = |text: String| text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    rows.into_iter().map(|(name, value)| (name, clean(value))).collect()
+    human::fields(&rows)
 }
 
 fn transform_text(transform: &Transform) -> String {

@@ -13,13 +13,19 @@ use tokio::sync::Notify;
 pub(super) struct Interrupt(Arc<Notify>);
 
 impl Interrupt {
-    /// Begins to listen; called within the runtime. A task of its own: the command's may be busy.
-    pub(super) fn watch(cancel: Cancel, asking: Asking) -> io::Result<Self> {
+    /// Begins to listen; called within the runtime. A task of its own: the command's may be busy. `closing` gives back
+    /// what was made for this run, if the command itself cannot because it waits for an answer.
+    pub(super) fn watch(
+        cancel: Cancel,
+        asking: Asking,
+        closing: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<Self> {
         let interrupt = Self::default();
         let (int, term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         // Under nohup a terminal that goes away is no reason to stop.
         let hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
-        tokio::spawn(listen(int, term, hangup, interrupt.clone(), cancel, asking));
+        let signals = Signals { int, term, hangup };
+        tokio::spawn(listen(signals, interrupt.clone(), cancel, asking, closing));
         Ok(interrupt)
     }
 
@@ -39,33 +45,51 @@ fn hangup_is_ignored() -> bool {
     mask.is_none_or(|mask| mask & (1 << (HANGUP - 1)) != 0)
 }
 
-/// Waits for a signal that may not be listened to.
-async fn hung_up(hangup: &mut Option<Signal>) {
-    match hangup {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
+/// The signals that end a run.
+struct Signals {
+    int: Signal,
+    term: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        let Self { int, term, hangup } = self;
+        let hung_up = async {
+            match hangup {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+            () = hung_up => {}
+        }
     }
 }
 
 async fn listen(
-    mut int: Signal,
-    mut term: Signal,
-    mut hangup: Option<Signal>,
+    mut signals: Signals,
     interrupt: Interrupt,
     cancel: Cancel,
     asking: Asking,
+    closing: impl Future<Output = ()>,
 ) {
-    loop {
+    signals.next().await;
+    cancel.cancel();
+    interrupt.0.notify_one();
+    // While a question is open nothing has been written yet, but tokens may have been made; and its thread cannot be
+    // reached.
+    if asking.interrupt() {
         tokio::select! {
-            _ = int.recv() => {}
-            _ = term.recv() => {}
-            () = hung_up(&mut hangup) => {}
+            () = closing => {}
+            () = signals.next() => {}
         }
-        // While a question is open nothing has been written yet, and its thread cannot be reached.
-        if asking.interrupt() || cancel.is_cancelled() {
-            std::process::exit(Exit::Interrupted.code().into());
-        }
-        cancel.cancel();
-        interrupt.0.notify_one();
+    } else {
+        signals.next().await;
+        asking.interrupt();
     }
+    std::process::exit(Exit::Interrupted.code().into());
 }

@@ -24,6 +24,8 @@ struct Block {
     members: Vec<Member>,
 }
 
+/// Most blocks: many more than clusters that one host backs up.
+const BLOCKS_MAX: usize = 1000;
 /// The names of sub-blocks.
 const SUB_BLOCKS: [&str; 7] = ["tls", "auth", "s3", "lock", "consul_service", "schedule", "retention"];
 
@@ -55,6 +57,9 @@ impl Reader<'_> {
                 return Err(self.unknown("block", &member.key, member.at, "a configuration", &names));
             };
             for block in self.blocks(kind, member)? {
+                if sections.len() == BLOCKS_MAX {
+                    return Err(self.error(block.at, format!("there are more than {BLOCKS_MAX} blocks"), None));
+                }
                 sections.push(self.section(kind, block)?);
             }
         }

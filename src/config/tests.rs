@@ -106,6 +106,14 @@ fn values_of_the_wrong_type_are_refused() {
 }
 
 #[test]
+fn more_blocks_than_anybody_has_are_refused() {
+    let blocks = |count: usize| (0..count).map(|n| format!("vault \"v{n}\" {{}}\n")).collect::<String>();
+    assert_eq!(parse(&blocks(1000)).expect("blocks").sections.len(), 1000);
+    let error = parse(&blocks(1001)).expect_err("too many").to_string();
+    assert!(error.starts_with("c.hcl:1001:") && error.contains("more than 1000 blocks"), "{error}");
+}
+
+#[test]
 fn blocks_agree_with_each_other() {
     for (text, what, hint) in [
         ("vault {}\nvault {}", "there is a vault already, at c.hcl:1", "label"),

@@ -71,4 +71,52 @@ impl<S: Target> Target for Deferred<S> {
     async fn settle(&self, at: &Address, limit: Duration) -> Result<Settled, SourceError> {
         self.server().await?.settle(at, limit).await
     }
+
+    async fn faults_after(&self, at: &Address) -> Vec<String> {
+        match self.server().await {
+            Ok(server) => server.faults_after(at).await,
+            // It was there for the restore; whatever this is, the restore's own answer says more.
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::address::NoScheme;
+
+    #[derive(Debug)]
+    struct Crooked;
+
+    #[async_trait]
+    impl Target for Crooked {
+        fn kind(&self) -> ServiceKind {
+            ServiceKind::Vault
+        }
+
+        async fn preflight(&self) -> Result<Preflight, SourceError> {
+            Err(SourceError::Stopped)
+        }
+
+        async fn restore(&self, _: &Address, _: bool) -> Result<(BodyWriter, Restoring), SourceError> {
+            Err(SourceError::Stopped)
+        }
+
+        async fn settle(&self, _: &Address, _: Duration) -> Result<Settled, SourceError> {
+            Ok(Settled::Sealed)
+        }
+
+        async fn faults_after(&self, _: &Address) -> Vec<String> {
+            vec!["crooked".into()]
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_after_a_restore_is_asked_of_the_server_itself() {
+        let target = Deferred::new(ServiceKind::Vault, Box::new(|| Box::pin(async { Ok(Crooked) })));
+        let (at, _) = Address::parse("http://127.0.0.1:1", NoScheme::Refuse).expect("address");
+        assert_eq!(target.faults_after(&at).await, ["crooked"]);
+        assert_eq!(target.settle(&at, Duration::ZERO).await.expect("settled"), Settled::Sealed);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -105,6 +105,7 @@ impl Http {
         let client = builder.build().map_err(|error| self.setting("TLS", root_cause(&error)))?;
         let mut secrets: Vec<Secret> = self.reach.headers.iter().map(|(_, value)| value.clone()).collect();
         secrets.extend(self.reach.basic_auth.as_ref().and_then(|auth| auth.password.clone()));
+        secrets.extend(self.basic());
         Ok(Endpoint {
             service: self.service,
             address: address.clone(),
@@ -125,13 +126,20 @@ impl Http {
         }
         // The payload is gzip itself, and Consul and Nomad would wrap it once more (facts 0.9).
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(auth) = &self.reach.basic_auth {
-            let password = auth.password.as_ref().map_or("", Secret::expose);
-            let value = format!("Basic {}", base64(format!("{}:{password}", auth.user).as_bytes()));
+        if let Some(basic) = self.basic() {
+            let value = Secret::new(format!("Basic {}", basic.expose()));
             let bad = || self.setting("the user and password", "they cannot be sent");
-            headers.insert(header::AUTHORIZATION, sensitive(&value).ok_or_else(bad)?);
+            headers.insert(header::AUTHORIZATION, sensitive(value.expose()).ok_or_else(bad)?);
         }
         Ok(headers)
+    }
+
+    /// User and password as they are sent. An error page may repeat them in this form too.
+    fn basic(&self) -> Option<Secret> {
+        let auth = self.reach.basic_auth.as_ref()?;
+        let password = auth.password.as_ref().map_or("", Secret::expose);
+        let plain = Secret::new(format!("{}:{password}", auth.user));
+        Some(Secret::new(base64(plain.expose().as_bytes())))
     }
 }
 
@@ -306,13 +314,15 @@ impl Answer {
         self.endpoint.address.to_string()
     }
 
-    /// The beginning of the body, whatever goes wrong after it.
+    /// The beginning of the body, whatever goes wrong after it. All of it has the time of one answer: a server that
+    /// sends a byte now and then would hold us up for ever.
     pub(super) async fn start_of_body(&mut self, len_bytes_max: usize) -> Vec<u8> {
         let mut body = Vec::new();
-        let gap = self.endpoint.patience.gap.min(self.endpoint.patience.answer);
-        while body.len() < len_bytes_max
-            && let Ok(Ok(Some(piece))) = tokio::time::timeout(gap, self.response.chunk()).await
-        {
+        let Patience { gap, answer, .. } = self.endpoint.patience;
+        let started = Instant::now();
+        while body.len() < len_bytes_max {
+            let limit = answer.saturating_sub(started.elapsed()).min(gap);
+            let Ok(Ok(Some(piece))) = tokio::time::timeout(limit, self.response.chunk()).await else { break };
             body.extend_from_slice(&piece);
         }
         body.truncate(len_bytes_max);

@@ -137,7 +137,6 @@ impl Consul {
                     [Allowed { allow: true }] => Permission::Granted("the token has acl = \"write\"".into()),
                     _ => Permission::Denied("the token lacks acl = \"write\"".into()),
                 }),
-                401 => Ok(Permission::Granted("access control is off".into())),
                 404 => Ok(Permission::Unknown("the token needs acl = \"write\"".into())),
                 _ => refusal(answer).await,
             }

@@ -1,5 +1,6 @@
 //! TLS settings to a client's.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
@@ -43,7 +44,9 @@ fn setting(service: ServiceKind, name: &str, reason: impl Into<String>) -> Sourc
 
 fn read(path: &Path, what: &'static str, service: ServiceKind) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let failed = |source| SourceError::File { service, what, path: path.to_owned(), source };
-    let bytes = Zeroizing::new(std::fs::read(path).map_err(failed)?);
+    let mut bytes = Zeroizing::new(Vec::new());
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(PEM_LEN_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > PEM_LEN_BYTES_MAX {
         return Err(setting(service, &format!("the {what} {}", path.display()), "it is longer than 4 MiB"));
     }

@@ -1,7 +1,9 @@
 //! Where a token comes from. Files are read at each use: whoever issues tokens replaces them.
 
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 use super::secret::Secret;
 use super::{ServiceKind, SourceError};
@@ -75,6 +77,19 @@ impl TokenKind {
     }
 }
 
+/// The text of a file with a secret. No more is read of it than shows that it is too long: it may be a device.
+///
+/// # Errors
+/// The file's own, also if it is longer than 64 KiB or not UTF-8.
+pub(crate) fn read_file(path: &Path) -> io::Result<Secret> {
+    let mut text = Zeroizing::new(String::with_capacity(4096));
+    let len = std::fs::File::open(path)?.take(TOKEN_LEN_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
+    if len > TOKEN_LEN_BYTES_MAX {
+        return Err(io::Error::other("it is longer than 64 KiB"));
+    }
+    Ok(Secret::from(text.as_str()))
+}
+
 impl Token {
     /// The token as of now.
     ///
@@ -92,13 +107,12 @@ impl Token {
         let (token, name) = match self {
             Self::None => return Ok(None),
             Self::Given(token) => (token.clone(), format!("the {}", kind.name())),
-            Self::File { path, optional } => match std::fs::read_to_string(path) {
+            Self::File { path, optional } => match read_file(path) {
                 Err(error) if *optional && error.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(source) => {
                     return Err(SourceError::File { service, what: kind.file(), path: path.clone(), source });
                 }
                 Ok(text) => {
-                    let text = Secret::new(text);
                     (Secret::from(kind.trimmed(text.expose())), format!("the {} {}", kind.file(), path.display()))
                 }
             },
@@ -149,6 +163,14 @@ mod tests {
             let error = token.read(ServiceKind::Consul).expect_err(text);
             assert!(matches!(error, SourceError::Setting { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn a_device_is_not_read_to_its_end() {
+        let token = Token::File { path: PathBuf::from("/dev/zero"), optional: false };
+        let error = token.read(ServiceKind::Vault).expect_err("zeros");
+        let reason = std::error::Error::source(&error).expect("a reason").to_string();
+        assert!(matches!(error, SourceError::File { .. }) && reason.contains("longer than 64 KiB"), "{error}");
     }
 
     #[test]

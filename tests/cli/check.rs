@@ -6,9 +6,11 @@ use crate::source::reach::acceptor;
 use crate::support::consul_server::{ConsulServer, consul};
 use crate::support::consul_stand_in;
 use crate::support::nomad_server::{self, NomadServer};
-use crate::support::service_server::Server;
-use crate::support::vault_server::{self, Role, VaultServer};
+use crate::support::service_server::{Handler, Reply, Request, Server};
+use crate::support::vault_cluster::Cluster;
+use crate::support::vault_server::{self, Role, VaultServer, json};
 use std::path::Path;
+use std::sync::Arc;
 
 const MASTER: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -97,6 +99,11 @@ async fn a_vault_that_is_not_what_it_should_be_is_described() {
         assert_eq!(ran.code, 3, "{ran:?}");
         failed(&ran, "vault", what, words, hint);
     }
+    // A token that Vault does not know looks like one that may not look at itself.
+    let server = VaultServer::start_in(&Cluster::new(), Role::Active, b"").await;
+    let ran = check(&server.server.url(), &[("VAULT_TOKEN", "s.expired")]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    failed(&ran, "vault", "login", "Vault does not know it", "expired");
     // One of several being sealed is no harm.
     let (sealed, active) = (VaultServer::start(Role::Sealed, b"").await, VaultServer::start(Role::Active, b"").await);
     let ran = check(&format!("{},{}", sealed.server.url(), active.server.url()), &[]);
@@ -176,4 +183,74 @@ fn stores_repositories_and_keys_are_tested_too() {
     failed(&ran, "vault", "address", "cannot connect", "VAULT_ADDR");
     assert!(ran.objects().iter().any(|o| o["subject"] == "store" && o["result"] == "failed"), "{ran:?}");
     sandbox.run(["check", "nothing"]).refused(2, "nothing is not a source", "known without");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_wants_a_password_is_not_taken_for_access_control_that_is_off() {
+    struct Behind(&'static str);
+    impl Handler for Behind {
+        fn answer(&self, request: &Request) -> Reply {
+            match request.path.as_str() {
+                "/v1/status/leader" => Reply::text("200 OK", "application/json", "\"127.0.0.1:8300\""),
+                _ => Reply::text("401 Unauthorized", "text/plain", self.0),
+            }
+        }
+    }
+    let sandbox = Sandbox::with_repository();
+    for (says, verdict, words) in [
+        ("Authorization Required", "failed", "status 401: Authorization Required"),
+        ("ACL support disabled", "ok", "access control is off"),
+    ] {
+        let server = Server::start(Arc::new(Behind(says))).await;
+        let ran = sandbox.run_with_env(["check", "consul", "--json"], &[("CONSUL_HTTP_ADDR", &server.url())]);
+        let (result, message, _) = found(&ran, "consul", "permission");
+        assert!(result == verdict && message.contains(words), "{ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_cannot_write_lines_of_the_table() {
+    struct Forger;
+    impl Handler for Forger {
+        fn answer(&self, request: &Request) -> Reply {
+            let agent =
+                r#"{"Config":{"Datacenter":"dc1\nok  consul  permission  all is well","Version":"1\u001b[2J"}}"#;
+            match request.path.as_str() {
+                "/v1/agent/self" => Reply::text("200 OK", "application/json", agent),
+                "/v1/status/leader" => Reply::text("200 OK", "application/json", "\"127.0.0.1:8300\""),
+                _ => Reply::text("403 Forbidden", "text/plain", "Permission denied"),
+            }
+        }
+    }
+    let server = Server::start(Arc::new(Forger)).await;
+    let sandbox = Sandbox::with_repository();
+    let text = sandbox.run_with_env(["check", "consul"], &[("CONSUL_HTTP_ADDR", &server.url())]).text();
+    assert!(text.contains("all is well") && !text.contains('\x1b'), "{text}");
+    assert!(!text.lines().any(|line| line.starts_with("ok  consul  permission")), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_vaults_agent_adds_is_none_that_is_missing() {
+    struct Agent(bool);
+    impl Handler for Agent {
+        fn answer(&self, request: &Request) -> Reply {
+            let text = match request.path.as_str() {
+                "/v1/sys/health" => r#"{"initialized":true,"sealed":false,"version":"1.15.0"}"#,
+                "/v1/sys/leader" => r#"{"ha_enabled":true,"is_self":true}"#,
+                _ if !self.0 => return json("400 Bad Request", r#"{"errors":["missing client token"]}"#),
+                "/v1/auth/token/lookup-self" => r#"{"data":{"ttl":3600,"renewable":true,"policies":["backup"]}}"#,
+                _ => r#"{"data":{"sys/storage/raft/snapshot":["read"]}}"#,
+            };
+            json("200 OK", text)
+        }
+    }
+    let sandbox = Sandbox::with_repository();
+    for adds_one in [true, false] {
+        let server = Server::start(Arc::new(Agent(adds_one))).await;
+        let ran = sandbox.run_with_env(["check", "vault", "--json"], &[("VAULT_AGENT_ADDR", &server.url())]);
+        match adds_one {
+            true => ok(&ran, "vault", "permission", "snapshots, no restores"),
+            false => failed(&ran, "vault", "login", "token", ""),
+        }
+    }
 }

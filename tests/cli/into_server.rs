@@ -330,3 +330,39 @@ async fn interrupted_while_it_settles_it_is_said_that_the_snapshot_was_taken() {
     assert!(ran.stderr.contains("Nomad has taken the snapshot"), "{ran:?}");
     assert!(test.server.state.lock().unwrap().restored.is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_command_again_does_not_restore_what_was_just_replaced() {
+    let sandbox = Sandbox::with_repository();
+    let (server, name) = nomad(&sandbox).await;
+    let env = nomad_env(&server);
+    let again = ["restore", "nomad@latest", "--to", "nomad", "--yes"];
+    let before = run(&sandbox, &[&again[..], &["--json"]].concat(), &env).ok().objects()[0]["before"].clone();
+    let before = before.as_str().unwrap();
+    assert_eq!(uploads(&server.server, nomad_server::PATH), 1);
+    run(&sandbox, &again, &env).refused(2, &format!("{before}, which was made when {name} was about to"), before);
+    assert_eq!(uploads(&server.server, nomad_server::PATH), 1);
+    // In full, each of the two is meant.
+    for named in [before, &name] {
+        run(&sandbox, &["restore", named, "--to", "nomad", "--yes"], &env).ok();
+    }
+    // The next backup is the latest again.
+    let newest = sandbox.backup("nomad", "nomad-02.snap");
+    let ran = run(&sandbox, &[&again[..], &["--json"]].concat(), &env).ok();
+    assert_eq!(ran.objects()[0]["manifest"], newest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_region_is_another_cluster() {
+    let sandbox = Sandbox::with_repository();
+    let server = NomadServer::start(&fixture("nomad-00.snap")).await;
+    let env = nomad_env(&server);
+    run(&sandbox, &["backup", "nomad"], &env).ok();
+    let concerns = || {
+        let ran = run(&sandbox, &["restore", "nomad@latest", "--to", "nomad", "--dry-run", "--json"], &env).ok();
+        ran.objects()[0]["concerns"].to_string()
+    };
+    assert!(!concerns().contains("cluster"), "{}", concerns());
+    server.set(|state| state.region = "elsewhere".into());
+    assert!(concerns().contains("the target is cluster elsewhere"), "{}", concerns());
+}

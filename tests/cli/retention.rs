@@ -1,9 +1,7 @@
 //! `gc`, `undelete`, `hold`, and tags.
 
 use super::sandbox::{Sandbox, files, fixture, fixture_path, spec};
-use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Names of one second have no order.
 fn next_second() {
@@ -127,55 +125,4 @@ fn a_budget_is_told_in_words() {
     assert!(ran.text().contains("budget of 10.0 GB") && ran.text().contains("a day of history"), "{ran:?}");
     let ran = sandbox.run(["gc", "--dry-run", "--budget", "1kB"]).ok();
     assert!(ran.text().contains("it is used up"), "{ran:?}");
-}
-
-fn copy(from: &Path, to: &Path) {
-    for file in files(from) {
-        let path = to.join(file.strip_prefix(from).unwrap());
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::copy(file, path).unwrap();
-    }
-}
-
-#[test]
-fn a_gc_that_is_killed_at_any_moment_leaves_what_the_next_one_deletes() {
-    const KILLS: u32 = 20;
-    let (sandbox, names) = three();
-    let (repo, kept) = (sandbox.repo(""), sandbox.work().join("kept"));
-    // One in the trash, two to retire, one to stay, and packs of a run that crashed.
-    sandbox.run(gc(&["--keep-tag", "v1", "--force"])).ok();
-    next_second();
-    let newest = sandbox.backup("vault", "vault-00-go127.snap");
-    let crashed = sandbox.backup("consul", "consul-00.snap");
-    std::fs::remove_file(sandbox.repo("manifests").join(crashed)).unwrap();
-    copy(&repo, &kept);
-    let command = gc(&["--keep-last", "0", "--force"]);
-    let begin = Instant::now();
-    sandbox.run(&command).ok();
-    let whole = begin.elapsed();
-    for kill in 0..KILLS {
-        std::fs::remove_dir_all(&repo).unwrap();
-        copy(&kept, &repo);
-        let mut child = sandbox.command(&command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(whole * kill / KILLS);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let list = sandbox.run(["list", "--json"]).ok().objects();
-        let there: Vec<&str> = list.iter().map(|o| o["manifest"].as_str().unwrap()).collect();
-        assert!(there.contains(&newest.as_str()), "{kill}");
-        for (name, file) in [(&names[0], "vault-00.snap"), (&names[2], "vault-02.snap")] {
-            if there.contains(&name.as_str()) {
-                assert_eq!(sandbox.run(["restore", name, "-o", "-"]).ok().stdout, fixture(file), "{kill}");
-            }
-        }
-        for _ in 0..2 {
-            sandbox.run(&command).ok();
-        }
-        let restored = sandbox.run(["restore", "--fast", &newest, "-o", "-"]).ok().stdout;
-        assert!(!restored.is_empty(), "{kill}");
-        let packs = sandbox.run(["show", "--json", &newest]).ok().objects()[0]["packs"].as_array().unwrap().len();
-        let count = |name| files(&sandbox.repo(name)).len();
-        assert_eq!((count("packs"), count("index")), (packs, packs), "{kill}");
-        assert_eq!((count("manifests"), count("trash"), count("probe")), (1, 0, 0), "{kill}");
-    }
 }

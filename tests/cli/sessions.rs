@@ -1,6 +1,6 @@
 //! Backups whose tokens, store keys and writer key all come from Vault, and what is left of them afterwards: nothing.
 
-use super::sandbox::{Ran, Sandbox, fixture};
+use super::sandbox::{BINARY, Ran, Sandbox, fixture, has_tool};
 use super::signals::{signal, spawn, until};
 use crate::support::consul_stand_in::{self, ConsulStandIn};
 use crate::support::nomad_server::NomadServer;
@@ -10,6 +10,8 @@ use crate::support::vault_cluster::{Cluster, JWT, ROLE_ID, SECRET_ID, Version};
 use crate::support::vault_server::{Role, VaultServer};
 use serde_json::json;
 use std::fs;
+use std::io::{Read, Write};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// Three clusters, a store, and an empty host.
@@ -21,6 +23,7 @@ pub(super) struct World {
     pub store: S3Server,
     pub sandbox: Sandbox,
     writer_key: String,
+    identity: String,
     env: Vec<(String, String)>,
 }
 
@@ -51,13 +54,14 @@ impl World {
         Ran::from(init.output().unwrap()).ok();
         let writer_key = fs::read_to_string(sandbox.config("writer.key")).unwrap();
         let writer_key = writer_key.lines().find(|line| line.starts_with("HAH-VAULT-WRITER")).unwrap().to_owned();
+        let identity = fs::read_to_string(sandbox.config("identity.txt")).unwrap();
         fs::remove_dir_all(sandbox.config("")).unwrap();
         let fields = json!({"r2_access_key_id": ACCESS_KEY_ID, "r2_secret_access_key": SECRET_ACCESS_KEY,
                             "writer_key": writer_key});
         cluster.set(|state| {
             state.kv2.insert("hah-vault".into(), vec![Version::of(fields)]);
         });
-        Self { cluster, vault, consul, nomad, store, sandbox, writer_key, env }
+        Self { cluster, vault, consul, nomad, store, sandbox, writer_key, identity, env }
     }
 
     pub(super) fn set(&mut self, name: &str, value: impl Into<String>) {
@@ -234,4 +238,31 @@ async fn on_the_worst_day_an_identity_is_enough_although_vault_is_gone() {
     let args = ["restore", "vault@latest", "-o", "out", "--identity", identity.to_str().unwrap()];
     world.run(&args).ok();
     assert_eq!(fs::read(world.sandbox.work().join("out")).unwrap(), fixture("vault-00.snap"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_given_back_when_the_answer_to_a_question_is_ctrl_c() {
+    if !has_tool("script") {
+        return;
+    }
+    let world = World::new().await.with_jwt();
+    world.run(&ALL).ok();
+    let identity = world.sandbox.file("identity.txt", &world.identity);
+    let line = format!("{BINARY} restore nomad@latest --to nomad --identity {}", identity.display());
+    let mut command = world.sandbox.command_of("script", ["-qec", &line, "/dev/null"]);
+    command.envs(world.env.iter().map(|(name, value)| (name, value)));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut shown = Vec::new();
+    while !String::from_utf8_lossy(&shown).contains("to go on:") {
+        let mut bytes = [0; 1024];
+        let len = stdout.read(&mut bytes).unwrap();
+        assert!(len > 0, "{}", String::from_utf8_lossy(&shown));
+        shown.extend_from_slice(&bytes[..len]);
+    }
+    assert_ne!(world.cluster.leaks(), [""; 0], "there is something to give back");
+    // The terminal makes it a signal once the question is being read.
+    stdin.write_all(b"\x03").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(world.cluster.leaks(), [""; 0], "{:?}", world.cluster.log());
 }

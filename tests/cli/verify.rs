@@ -35,7 +35,7 @@ fn verify_tells_what_it_proved_and_ends_with_0_or_3() {
     assert_eq!((&objects[0]["type"], &objects[0]["snapshots"]), (&"verify".into(), &1.into()));
     assert_eq!(sandbox.run(["verify", "--read-data=0"]).code, 2);
     assert_eq!(sandbox.run(["verify", "--all"]).code, 2);
-    sandbox.run(["verify", "nomad@latest"]).refused(2, "no manifest", "");
+    sandbox.run(["verify", "nomad@latest"]).refused(1, "no snapshot of a source nomad", "sources: consul, vault");
 
     flip(&packs(&sandbox)[0]);
     sandbox.run(["verify"]).ok();

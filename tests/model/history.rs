@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hah_vault::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
@@ -11,7 +12,7 @@ use hah_vault::archive::gc::undelete::undelete_by;
 use hah_vault::archive::gc::{GcOptions, GcReport, Plan, gc};
 use hah_vault::archive::retention::Policy;
 use hah_vault::archive::rules::Rules;
-use hah_vault::archive::{ArchiveError, Cancel, Repository, Silent};
+use hah_vault::archive::{ArchiveError, Cancel, GRACE, Repository, Silent};
 use hah_vault::keys::Keyring;
 use hah_vault_format::{Manifest, ManifestName, SourceName};
 
@@ -43,6 +44,8 @@ pub(super) struct Cast {
     pub collectors: Vec<u32>,
     /// Mean time between two runs: of writers, of collectors, of the undeleter.
     pub pauses_h: [f64; 3],
+    /// The collectors' own grace, where it is not that of everybody.
+    pub grace_h: Option<u64>,
     /// Which rules hold for all of them.
     pub rules: Rules,
 }
@@ -180,7 +183,10 @@ impl History {
             }
             Role::Collector { keep_last } => {
                 let policy = Policy { keep_last, ..Policy::NOTHING };
-                let options = GcOptions { policy, force: true, rules: self.cast.rules, ..GcOptions::default() };
+                let grace = self.cast.grace_h.map_or(GRACE, |hours| Duration::from_secs(hours * 3600));
+                let exclusive = grace < GRACE;
+                let rules = self.cast.rules;
+                let options = GcOptions { policy, grace, exclusive, force: true, rules, ..GcOptions::default() };
                 Box::pin(async move {
                     let result = gc(&repository, &options, &Cancel::default()).await;
                     Outcome::Collection { result }

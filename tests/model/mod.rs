@@ -6,9 +6,9 @@
 //! history: actors and what they do ──> real code ──> double: store and host ──> sim: one operation at a time
 //!                                                                                └─> oracle: looks at every change
 //! ```
-//! The code under test is the product's own: only `Store` and `World` are doubles. One seed is one history: which actor
-//! goes on, when, and what happens to it comes from numbers drawn from the seed, each actor's from its own stream. (The
-//! names of packs are random all the same, as their keys are.)
+//! The code under test is the product's own: only `Store` and `World` are doubles. Which actor goes on, when,
+//! and what happens to it comes from numbers drawn from the seed, each actor's from its own stream. The names of packs are
+//! random all the same, as their keys are, and so a seed gives nearly, but not always, the same history again.
 //!
 //! What must hold, always: a backup or an undeletion that reported success can be restored, as long as its manifest is
 //! there; a manifest that was retired can be had back from the trash for half the grace.

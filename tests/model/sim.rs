@@ -49,6 +49,10 @@ pub(super) struct Faults {
     pub loss: f64,
     /// or damages a manifest.
     pub damage: f64,
+    /// One read of a manifest gives half of it.
+    pub bad_get: f64,
+    /// The store's clock runs ahead between two times, by so much; hours.
+    pub ahead_h: Option<(f64, f64, f64)>,
     /// Entries in a page of a listing.
     pub page: usize,
     /// Hours until the end.
@@ -81,10 +85,14 @@ struct Actor {
     host: Arc<Host>,
 }
 
+fn is_manifest(key: &str) -> bool {
+    key.starts_with("manifests/") || key.starts_with("trash/")
+}
+
 /// Whether an operation is one of those that all depends on.
 fn is_hot(op: &Op) -> bool {
     match op {
-        Op::Put(key, _) | Op::Delete(key) => key.starts_with("manifests/") || key.starts_with("trash/"),
+        Op::Put(key, _) | Op::Delete(key) => is_manifest(key),
         _ => false,
     }
 }
@@ -167,7 +175,7 @@ impl Sim {
                 let (at_ms, op) = self.late.remove(late);
                 self.advance(at_ms);
                 self.oracle.note(at_ms, || format!("delivered late: {op:?}"));
-                self.change(&op, at_ms);
+                self.change(&op, at_ms + self.ahead_ms());
             } else if self.world_at_ms <= at_ms {
                 self.advance(self.world_at_ms);
                 self.world();
@@ -337,14 +345,15 @@ impl Sim {
         let late_ms = now_ms + hours(random.uniform(0.0, self.faults.window_h));
         let (is_lost, is_doubled) = (random.chance(self.faults.lost_answer), random.chance(self.faults.duplicate));
         let (is_done, crashes) = (random.chance(0.5), random.chance(self.faults.crash / 2.0));
-        let jitter_ms = random.uniform(-JITTER_MS, JITTER_MS) as i64;
+        let is_bad = random.chance(self.faults.bad_get);
+        let store_ms = now_ms + random.uniform(-JITTER_MS, JITTER_MS) as i64 + self.ahead_ms();
         let changes = matches!(op, Op::Put(..) | Op::Delete(_));
         if changes && (is_doubled || is_lost && !is_done) {
             self.late.push((late_ms, op.clone()));
         }
         if is_lost {
             if changes && is_done {
-                self.change(&op, now_ms);
+                self.change(&op, store_ms);
             }
             self.oracle.note(now_ms, || format!("{i} hears of a failure (done: {is_done}): {op:?}"));
             let at = At { operation: Operation::Put, key: "simulated".into(), store: "simulated".into() };
@@ -352,12 +361,18 @@ impl Sim {
             return self.answer(i, reply, Err(StoreError::Unreachable { at, attempts: 1, hint: None, source }));
         }
         let answer = match &op {
-            Op::Now => Ok(Answer::Time(StoreTime { unix_ms: (now_ms + jitter_ms) / 1000 * 1000 })),
-            Op::Get(key, len_max_bytes) => self.get(key, *len_max_bytes),
+            Op::Now => Ok(Answer::Time(StoreTime { unix_ms: store_ms / 1000 * 1000 })),
+            Op::Get(key, len_max_bytes) => match self.get(key, *len_max_bytes) {
+                Ok(Answer::Bytes(bytes)) if is_bad && is_manifest(key) => {
+                    self.oracle.note(now_ms, || format!("{i} gets half of {key}"));
+                    Ok(Answer::Bytes(bytes.slice(..bytes.len() / 2)))
+                }
+                answer => answer,
+            },
             Op::Stat(key) => Ok(Answer::Stat(self.objects.stat(key))),
             _ => {
                 self.oracle.note(now_ms, || format!("{i} {op:?}"));
-                Ok(self.change(&op, now_ms + jitter_ms))
+                Ok(self.change(&op, store_ms))
             }
         };
         if crashes {
@@ -380,7 +395,7 @@ impl Sim {
         // A run that waits for the first of two answers may have dropped the other.
         let _ = reply.send(answer);
         if is_failure {
-            // It may end now, although other requests of it are under way.
+            // It may end now, or look at its clocks, although other requests of it are under way.
             std::thread::sleep(REACTION);
             while let Ok(message) = self.receiver.try_recv() {
                 self.take(message);
@@ -402,12 +417,21 @@ impl Sim {
         }
     }
 
+    /// How far the store's clock is ahead now.
+    fn ahead_ms(&self) -> i64 {
+        let at_h = (self.clock.now_ms() - START_MS) as f64 / HOUR_MS;
+        match self.faults.ahead_h {
+            Some((from_h, to_h, by_h)) if (from_h..to_h).contains(&at_h) => hours(by_h),
+            _ => 0,
+        }
+    }
+
     fn change(&mut self, op: &Op, at_ms: i64) -> Answer {
         match op {
             Op::Put(key, bytes) => Answer::Put(self.objects.put(key, bytes, at_ms)),
             Op::Delete(key) => {
                 if self.objects.0.remove(key).is_some() {
-                    self.oracle.deleted(key, &self.objects, at_ms);
+                    self.oracle.deleted(key, &self.objects, self.clock.now_ms());
                 }
                 Answer::Deleted
             }

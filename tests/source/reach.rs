@@ -2,7 +2,7 @@
 
 use super::{address, error_of, nomad_settings, read, snapshot_of, vault_settings};
 use crate::support::nomad_server::{self, NomadServer};
-use crate::support::service_server::Server;
+use crate::support::service_server::{Handler, Reply, Request, Server};
 use crate::support::vault_server::{self, Role, TOKEN};
 use hah_vault::source::address::BasicAuth;
 use hah_vault::source::settings::{Authorities, ClientCertificate, Tls, VaultSettings};
@@ -198,4 +198,19 @@ async fn a_prefix_and_basic_authentication_are_for_the_proxy_in_front() {
         assert!(request.path.starts_with("/nomad/v1/"), "{}", request.path);
         assert_eq!(request.header("authorization"), "Basic bWU6cGFzcw==");
     }
+}
+
+#[tokio::test]
+async fn an_error_page_that_repeats_basic_authentication_gives_nothing_away() {
+    struct Echo;
+    impl Handler for Echo {
+        fn answer(&self, request: &Request) -> Reply {
+            Reply::text("403 Forbidden", "text/plain", &format!("you sent {:?}", request.headers))
+        }
+    }
+    let server = Server::start(Arc::new(Echo)).await;
+    let mut settings = nomad_settings(&[&server.url()], nomad_server::TOKEN);
+    settings.reach.basic_auth = Some(BasicAuth { user: "me".into(), password: Some("pass".into()) });
+    let error = error_of(&Nomad::new(settings, None, &mut |_| ()).unwrap(), "pass").await.to_string();
+    assert!(error.contains("Basic [redacted]") && !error.contains("bWU6cGFzcw"), "{error}");
 }

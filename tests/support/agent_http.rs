@@ -29,7 +29,6 @@ pub struct How {
 pub struct Served {
     pub agent: Arc<Agent>,
     pub worker: Arc<NotingWorker>,
-    pub api: Api,
     pub base: String,
     pub token_file: PathBuf,
     pub socket: PathBuf,
@@ -101,7 +100,6 @@ impl Served {
         Self {
             agent,
             worker,
-            api,
             base,
             token_file,
             socket,

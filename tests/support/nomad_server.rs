@@ -39,6 +39,7 @@ pub struct State {
     pub loses_leader: bool,
     /// The Raft index that the agent tells.
     pub index: u64,
+    pub region: String,
     /// Nomad's version.
     pub version: &'static str,
 }
@@ -68,6 +69,7 @@ impl NomadServer {
             cluster: None,
             loses_leader: false,
             index: 15,
+            region: "global".into(),
             version: "1.1.2",
         }))
     }
@@ -161,7 +163,8 @@ impl Handler for Agent {
             }
             ("GET", "/v1/status/leader") => plain("500 Internal Server Error", "No cluster leader"),
             ("GET", "/v1/agent/self") if is_known => {
-                let text = AGENT_SELF.replace("1.1.2", state.version);
+                let text =
+                    AGENT_SELF.replace("1.1.2", state.version).replace("\"global\"", &format!("{:?}", state.region));
                 let text =
                     text.replace("\"applied_index\": \"15\"", &format!("\"applied_index\": \"{}\"", state.index));
                 Reply::text("200 OK", "application/json", &text)

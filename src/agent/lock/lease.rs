@@ -65,7 +65,7 @@ impl LeaseLock {
     }
 
     fn failed(&self, source: StoreError) -> LockError {
-        LockError::Store { name: self.name.to_string(), source }
+        LockError::Store { name: self.name.to_string(), source: Box::new(source) }
     }
 
     fn held(&self) -> Option<u64> {

@@ -72,7 +72,7 @@ pub enum LockError {
         name: String,
         /// Why.
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// No answer.
     #[error("the lock gave no answer within {} s", .waited.as_secs())]

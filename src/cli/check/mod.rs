@@ -76,9 +76,10 @@ fn sections(args: &Check, settings: &Settings) -> Result<Vec<(Section, bool)>, C
     for name in &args.sources {
         let unknown = || {
             let configured: Vec<String> = settings.sources().map(Section::source_name).collect();
+            let configured = if configured.is_empty() { "none".to_owned() } else { configured.join(", ") };
             CliError::usage(
                 format!("{name} is not a source"),
-                format!("configured are: {}; vault, consul and nomad are known without", configured.join(", ")),
+                format!("configured are: {configured}; vault, consul and nomad are known without"),
             )
         };
         chosen.push(settings.source(name.as_str()).ok_or_else(unknown)?);

@@ -8,6 +8,7 @@ use super::{Found, is_in_catalog};
 use crate::config::{Kind, Reference, Section};
 use crate::source::inspect::{Permission, Sight};
 use crate::source::settings::FreshToken;
+use crate::source::vault::SessionError;
 use crate::source::vault::session::VaultSession;
 use crate::source::{Consul, Nomad, SourceError};
 use std::path::Path;
@@ -137,8 +138,11 @@ impl Group<'_> {
             Ok(session) => session,
             Err(error) => return self.refused("login", &error),
         };
-        if let Err(error) = session.token().await {
-            return self.refused("login", &error);
+        match session.token().await {
+            Ok(_) => {}
+            // Vault's agent may add one.
+            Err(SourceError::Session(SessionError::NoToken)) if matches!(session.lookup_self().await, Ok(Some(_))) => {}
+            Err(error) => return self.refused("login", &error),
         }
         self.token(&session).await;
         if is_source {
@@ -150,6 +154,12 @@ impl Group<'_> {
         let method = self.section.text("auth").unwrap_or("token").to_owned();
         let facts = match session.lookup_self().await {
             Err(error) => return self.refused("login", &error),
+            // The login's own was good a moment ago; one that was given may be anything.
+            Ok(None) if method == "token" && self.is_unknown(session).await => {
+                let words = "by token; Vault does not know it, or lets it ask nothing about itself";
+                let hint = "has it expired, or been revoked? a good one has the policy `default`, which lets it look";
+                return self.found.push(Finding::new(&self.of, "login", Verdict::Failed, words).with_hint(hint));
+            }
             Ok(None) => {
                 let words = format!("by {method}; the token may not look at itself");
                 let hint = "the policy `default` allows auth/token/lookup-self";
@@ -177,6 +187,11 @@ impl Group<'_> {
             let words = format!("the token is good for {} more requests", facts.num_uses);
             self.tell("token", Verdict::Note, words);
         }
+    }
+
+    /// Whether Vault does not even tell what the token may do.
+    async fn is_unknown(&self, session: &VaultSession) -> bool {
+        session.capabilities(&[SNAPSHOT]).await.is_ok_and(|found| found.is_empty())
     }
 
     async fn capabilities(&mut self, session: &VaultSession) {

@@ -1,4 +1,4 @@
-//! The sheet as one HTML file: no script, nothing from outside, one page of A4 or Letter for up to two readers.
+//! The sheet as one HTML file: no script, nothing from outside, one page of A4 or Letter for a single reader.
 
 use super::qr;
 use super::sheet::{BLANKS, Copy, HOME, Secret, Sheet, VERSION};

@@ -5,7 +5,7 @@ use super::super::settings::variable;
 use crate::config::{Origin, Reference, Section, Setting};
 use crate::source::address::BasicAuth;
 use crate::source::settings::{Authorities, ConsulSettings, FreshToken, NomadSettings, Reach, VaultSettings};
-use crate::source::token::Token;
+use crate::source::token::{Token, read_file};
 use crate::source::{Secret, ServiceKind, SourceError, env};
 
 /// What stands for Consul's anonymous token.
@@ -119,8 +119,8 @@ pub(super) fn local(
         }
         Reference::File(path) => {
             let what = "file with a secret,";
-            let read = std::fs::read_to_string(path).map(Secret::new);
-            let text = read.map_err(|source| SourceError::File { service, what, path: path.clone(), source })?;
+            let text =
+                read_file(path).map_err(|source| SourceError::File { service, what, path: path.clone(), source })?;
             match text.expose().trim() {
                 "" => Err(wrong(format!("the file {} is empty", path.display()))),
                 trimmed => Ok(Secret::from(trimmed)),

@@ -1,7 +1,7 @@
 //! Small requests on their way: addresses, redirects, retries.
 
 use super::*;
-use crate::support::service_server::Reply;
+use crate::support::service_server::{Reply, Step};
 use crate::support::vault_cluster::Trouble;
 use crate::support::vault_server::json;
 
@@ -141,4 +141,23 @@ async fn silence_has_a_limit() {
     settings.max_retries = 1;
     let error = open_with(settings, approle()).token().await.unwrap_err();
     assert!(matches!(error, SourceError::Silent { .. }), "{error}");
+}
+
+/// An answer that never ends, a blank at a time.
+fn dripping() -> Reply {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{".to_vec();
+    let drops = (0..20_000).flat_map(|_| [Step::Send(b" ".to_vec()), Step::Sleep(Duration::from_millis(20))]);
+    Reply { steps: [Step::Send(head)].into_iter().chain(drops).collect() }
+}
+
+#[tokio::test]
+async fn a_byte_now_and_then_is_no_answer_either() {
+    let (cluster, server) = start().await;
+    cluster.trouble("auth/approle", 10, Trouble::Answer(dripping()));
+    let mut settings = settings(&[&server.server.url()]);
+    settings.reach.patience.answer = Duration::from_millis(200);
+    settings.max_retries = 1;
+    let error = open_with(settings, approle()).token().await.unwrap_err();
+    assert!(matches!(error, SourceError::Broken { .. }) && error.is_transient(), "{error}");
+    assert_eq!(server.server.requests_of(LOGIN).len(), 2);
 }
