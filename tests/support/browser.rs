@@ -102,6 +102,11 @@ impl Browser {
         self.send("POST", &format!("{}{path}", self.session), body).await
     }
 
+    /// A command of Chromium's own protocol.
+    async fn chromium(&self, command: &str, parameters: Value) -> Value {
+        self.post("/goog/cdp/execute", json!({"cmd": command, "params": parameters})).await
+    }
+
     /// Goes to a page.
     pub async fn open(&self, url: &str) {
         self.post("/url", json!({"url": url})).await;
@@ -180,6 +185,22 @@ impl Browser {
         self.until("document.querySelector('#ask').open").await;
         self.click(confirmation).await;
         self.until("!document.querySelector('#ask').open").await;
+    }
+
+    /// A screen of this width, in pixels, and the colours that its owner prefers: `light` or `dark`.
+    pub async fn screen(&self, width: u32, scheme: &str) {
+        let metrics = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500});
+        self.chromium("Emulation.setDeviceMetricsOverride", metrics).await;
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.chromium("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+    }
+
+    /// A picture of the whole page, as PNG.
+    pub async fn picture(&self) -> Vec<u8> {
+        use base64::Engine as _;
+        let shot = json!({"captureBeyondViewport": true, "format": "png"});
+        let data = self.chromium("Page.captureScreenshot", shot).await["data"].take();
+        base64::engine::general_purpose::STANDARD.decode(data.as_str().unwrap()).unwrap()
     }
 
     /// What the browser complained of since the last call: scripts that fail, what a policy forbids, refused requests.
