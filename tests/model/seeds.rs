@@ -138,27 +138,27 @@ fn nothing_is_lost(name: &str, seeds: u64, faults: &Faults, cast: &Cast) {
 
 #[test]
 fn no_usual_history_loses_what_was_promised() {
-    nothing_is_lost("usual", seeds(80), &usual(), &usual_cast(Rules::ALL));
+    nothing_is_lost("usual", seeds(60), &usual(), &usual_cast(Rules::ALL));
 }
 
 #[test]
 fn no_pointed_history_loses_what_was_promised() {
-    nothing_is_lost("pointed", seeds(80), &pointed(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("pointed", seeds(15), &pointed(), &pointed_cast(Rules::ALL));
 }
 
 #[test]
 fn no_slow_history_loses_what_was_promised() {
-    nothing_is_lost("slow", seeds(80), &slow(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("slow", seeds(30), &slow(), &pointed_cast(Rules::ALL));
 }
 
 #[test]
 fn requests_that_are_held_up_for_days_lose_no_snapshot() {
-    nothing_is_lost("unfenced", seeds(60), &unfenced(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("unfenced", seeds(20), &unfenced(), &pointed_cast(Rules::ALL));
 }
 
 #[test]
 fn a_store_whose_clock_was_ahead_for_some_hours_loses_no_snapshot() {
-    nothing_is_lost("ahead", seeds(40), &ahead(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("ahead", seeds(20), &ahead(), &pointed_cast(Rules::ALL));
 }
 
 /// The first seed that catches.
