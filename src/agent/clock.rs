@@ -19,7 +19,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// Time since some fixed moment, by a clock that is never set and that counts suspension.
     fn since_boot(&self) -> Duration;
 
-    /// Waits until the wall clock shows at least this; sooner than [`NAP_MAX`] after a suspension that ended later.
+    /// Waits until the wall clock shows at least this; sooner than `NAP_MAX` after a suspension that ended later.
     async fn sleep_until(&self, unix_ms: i64);
 
     /// Waits for a while.
