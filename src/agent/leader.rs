@@ -4,7 +4,7 @@ use super::clock::Moment;
 use super::core::{Agent, Leadership};
 use super::lock::{Attempt, Lock, LockError};
 use super::planner::Journal;
-use std::error::Error as _;
+use crate::archive::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,12 +158,5 @@ impl Leader {
 
 /// An error and its sources on one line.
 fn told(error: &LockError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    chain(error).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -31,6 +31,7 @@ pub mod verify;
 
 pub use error::ArchiveError;
 pub use monitor::{Cancel, Event, Monitor, Silent};
+pub(crate) use parent::chain;
 pub use repository::Repository;
 
 use std::time::Duration;

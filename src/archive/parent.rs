@@ -204,7 +204,7 @@ fn age(pack: &PackRef, before: &Before) -> Option<Duration> {
 }
 
 /// An error with its sources, for warnings.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

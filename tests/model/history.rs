@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hah_vault::archive::backup::{BackupOptions, BackupReport, Input, SourceSpec, backup};
 use hah_vault::archive::gc::undelete::undelete_by;
 use hah_vault::archive::gc::{GcOptions, GcReport, Plan, gc};
@@ -252,5 +251,5 @@ fn bytes(random: &mut Random, len: usize) -> Vec<u8> {
         bytes.extend_from_slice(&random.next_u64().to_le_bytes());
     }
     bytes.truncate(len);
-    Bytes::from(bytes).to_vec()
+    bytes
 }
