@@ -26,6 +26,19 @@ pub(super) enum Op {
     Delete(String),
 }
 
+impl Op {
+    pub fn changes(&self) -> bool {
+        matches!(self, Self::Put(..) | Self::Delete(_))
+    }
+
+    pub fn put_key(&self) -> Option<&str> {
+        match self {
+            Self::Put(key, _) => Some(key),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Debug for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

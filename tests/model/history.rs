@@ -43,6 +43,8 @@ pub(super) struct Cast {
     pub collectors: Vec<u32>,
     /// Mean time between two runs: of writers, of collectors, of the undeleter.
     pub pauses_h: [f64; 3],
+    /// How many backups reuse nothing.
+    pub fresh: f64,
     /// The collectors' own grace, where it is not that of everybody.
     pub grace_h: Option<u64>,
     /// Which rules hold for all of them.
@@ -173,8 +175,11 @@ impl History {
                 self.files += 1;
                 let path = self.scratch.path().join(self.files.to_string());
                 std::fs::write(&path, &*content).expect("source");
-                let options =
-                    BackupOptions { fresh: random.chance(0.03), rules: self.cast.rules, ..BackupOptions::default() };
+                let options = BackupOptions {
+                    fresh: random.chance(self.cast.fresh),
+                    rules: self.cast.rules,
+                    ..BackupOptions::default()
+                };
                 Box::pin(async move {
                     let result = back_up(&repository, source, path, &options).await;
                     Outcome::Backup { result, content, began_ms }

@@ -11,7 +11,13 @@
 //! random all the same, as their keys are, and so a seed gives nearly, but not always, the same history again.
 //!
 //! What must hold, always: a backup or an undeletion that reported success can be restored, as long as its manifest is
-//! there; a manifest that was retired can be had back from the trash for half the grace.
+//! there, and it is there for as long as it is young; a manifest that was retired can be had back from the trash for half
+//! the grace. Nothing is promised of the trash where requests are held up for days (`unfenced`), where the store's clock
+//! errs (`ahead`), or of a manifest whose collector's machine was paused between copy and deletion: no clock of the
+//! collector knows then, and the fresh copy that follows may come late.
+//!
+//! A stall is that of a process or a machine: what it had asked for by then has been sent, and is done; what it is told, it
+//! hears later.
 
 mod double;
 mod history;

@@ -12,6 +12,9 @@ use super::sim::{HOUR_MS, START_MS};
 /// A trash copy can be had back for this long.
 const UNDELETE_MS: i64 = 12 * 3_600_000;
 
+/// A manifest is not retired for this long.
+const YOUNG_MS: i64 = 24 * 3_600_000;
+
 /// A manifest whose writer was told that it is safe.
 #[derive(Debug, Clone)]
 pub(super) struct Promise {
@@ -33,25 +36,19 @@ pub(super) struct Oracle {
     /// Requests may be held up for longer than any time-out allows: then what is in the trash is not promised.
     pub without_trash: bool,
     pub holes: Vec<String>,
-    trace: Option<Vec<String>>,
+    trace: Vec<String>,
 }
 
 impl Oracle {
-    /// Keeps what happens, for a report.
-    pub fn keep_trace(&mut self) {
-        self.trace = Some(Vec::new());
-    }
-
+    /// Notes what happens, for a report.
     pub fn note(&mut self, now_ms: i64, words: impl FnOnce() -> String) {
-        if let Some(trace) = &mut self.trace {
-            let mut words = words();
-            words.truncate(200);
-            trace.push(format!("{:9.3} {words}", (now_ms - START_MS) as f64 / HOUR_MS));
-        }
+        let mut words = words();
+        words.truncate(200);
+        self.trace.push(format!("{:9.3} {words}", (now_ms - START_MS) as f64 / HOUR_MS));
     }
 
     pub fn trace(&self) -> String {
-        self.trace.as_ref().map(|lines| lines.join("\n")).unwrap_or_default()
+        self.trace.join("\n")
     }
 
     fn hole(&mut self, now_ms: i64, words: String) {
@@ -76,7 +73,13 @@ impl Oracle {
     pub fn promised(&mut self, outcome: Outcome, objects: &Objects, now_ms: i64) {
         let Some(promise) = outcome.promise(&self.promises) else { return };
         let key = promise.name.key();
-        for pack in &promise.packs {
+        // Whoever hears of it late may find it retired already, but not while it is young.
+        let is_there = objects.0.contains_key(&key);
+        let young = now_ms - promise.began_ms < YOUNG_MS && !self.without_trash;
+        if !is_there && young && !self.damaged.contains(&key) {
+            self.hole(now_ms, format!("{key} was committed, and is gone"));
+        }
+        for pack in promise.packs.iter().filter(|_| is_there) {
             let is_there = ["packs/", "index/"].iter().all(|folder| objects.0.contains_key(&format!("{folder}{pack}")));
             if !is_there && !self.lost.contains_key(pack) {
                 self.hole(now_ms, format!("{key} was committed without pack {pack}"));
@@ -85,9 +88,12 @@ impl Oracle {
         self.promises.insert(key, promise);
     }
 
-    /// An object was deleted by somebody's request.
-    pub fn deleted(&mut self, key: &str, objects: &Objects, now_ms: i64) {
+    /// An object was deleted by somebody's request. A manifest's deletion may be excused: then no copy of it is promised.
+    pub fn deleted(&mut self, key: &str, objects: &Objects, now_ms: i64, excused: bool) {
         if let Some(promise) = self.promises.get(key).filter(|_| !self.damaged.contains(key)) {
+            if excused {
+                return;
+            }
             let copies = format!("trash/{}.", promise.name);
             let is_there = objects.0.range(copies.clone()..).next().is_some_and(|(key, _)| key.starts_with(&copies));
             if !is_there && !self.without_trash {

@@ -24,6 +24,7 @@ fn usual() -> Faults {
         crash: 0.004,
         stall: 0.01,
         stall_hot: 0.02,
+        stall_list: 0.01,
         stall_unfenced: 0.0,
         paused: 0.3,
         duplicate: 0.02,
@@ -41,7 +42,14 @@ fn usual() -> Faults {
 
 /// Three writers of two sources, three collectors, somebody who wants snapshots back.
 fn usual_cast(rules: Rules) -> Cast {
-    Cast { writers: vec![0, 0, 1], collectors: vec![1, 2, 1], pauses_h: [5.0, 6.0, 8.0], grace_h: None, rules }
+    Cast {
+        writers: vec![0, 0, 1],
+        collectors: vec![1, 2, 1],
+        pauses_h: [5.0, 6.0, 8.0],
+        fresh: 0.03,
+        grace_h: None,
+        rules,
+    }
 }
 
 /// Long stalls in the worst places: what the rules are there for.
@@ -50,6 +58,7 @@ fn pointed() -> Faults {
         crash: 0.01,
         stall: 0.02,
         stall_hot: 0.25,
+        stall_list: 0.1,
         pointed: true,
         loss: 0.0,
         damage: 0.0,
@@ -69,14 +78,31 @@ fn unfenced() -> Faults {
     Faults { stall_unfenced: 0.1, ..pointed() }
 }
 
-/// The store's clock is two and a half days ahead for ten hours.
+/// The store's clock is nearly four days ahead for ten hours.
 fn ahead() -> Faults {
-    Faults { ahead_h: Some((30.0, 40.0, 60.0)), ..usual() }
+    Faults { ahead_h: Some((30.0, 40.0, 90.0)), horizon_h: 160.0, ..usual() }
+}
+
+/// Collectors are slow between one listing and the next.
+fn listing() -> Faults {
+    Faults { stall_list: 0.3, ..pointed() }
 }
 
 /// One source, and more collectors than anybody has.
 fn pointed_cast(rules: Rules) -> Cast {
-    Cast { writers: vec![0, 0], collectors: vec![1, 1, 1, 1], pauses_h: [4.0, 3.0, 4.0], grace_h: None, rules }
+    Cast {
+        writers: vec![0, 0],
+        collectors: vec![1, 1, 1, 1],
+        pauses_h: [4.0, 3.0, 4.0],
+        fresh: 0.03,
+        grace_h: None,
+        rules,
+    }
+}
+
+/// Snapshots that have little in common.
+fn fresh_cast(rules: Rules) -> Cast {
+    Cast { pauses_h: [3.0, 2.0, 4.0], fresh: 0.4, ..pointed_cast(rules) }
 }
 
 struct Report {
@@ -85,11 +111,8 @@ struct Report {
     trace: String,
 }
 
-fn history(seed: u64, faults: &Faults, cast: Cast, trace: bool) -> Report {
+fn history(seed: u64, faults: &Faults, cast: Cast) -> Report {
     let mut sim = Sim::new(seed, faults.clone(), History::new(seed, keyring(), cast));
-    if trace {
-        sim.oracle.keep_trace();
-    }
     sim.oracle.without_trash = faults.stall_unfenced > 0.0 || faults.ahead_h.is_some();
     sim.play();
     let mut holes = sim.oracle.holes.clone();
@@ -124,13 +147,12 @@ fn seeds(least: u64) -> u64 {
 fn nothing_is_lost(name: &str, seeds: u64, faults: &Faults, cast: &Cast) {
     let mut total: BTreeMap<&str, usize> = BTreeMap::new();
     for seed in 0..seeds {
-        let report = history(seed, faults, cast.clone(), false);
+        let report = history(seed, faults, cast.clone());
         for (what, count) in report.counts {
             *total.entry(what).or_default() += count;
         }
         if !report.holes.is_empty() {
-            let again = history(seed, faults, cast.clone(), true);
-            panic!("{name}, seed {seed}: {:#?}\n{}", report.holes, again.trace);
+            panic!("{name}, seed {seed}: {:#?}\n{}", report.holes, report.trace);
         }
     }
     println!("{name}, {seeds} histories: {total:?}");
@@ -138,70 +160,86 @@ fn nothing_is_lost(name: &str, seeds: u64, faults: &Faults, cast: &Cast) {
 
 #[test]
 fn no_usual_history_loses_what_was_promised() {
-    nothing_is_lost("usual", seeds(60), &usual(), &usual_cast(Rules::ALL));
+    nothing_is_lost("usual", seeds(400), &usual(), &usual_cast(Rules::ALL));
 }
 
 #[test]
 fn no_pointed_history_loses_what_was_promised() {
-    nothing_is_lost("pointed", seeds(15), &pointed(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("pointed", seeds(400), &pointed(), &pointed_cast(Rules::ALL));
 }
 
 #[test]
 fn no_slow_history_loses_what_was_promised() {
-    nothing_is_lost("slow", seeds(30), &slow(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("slow", seeds(400), &slow(), &pointed_cast(Rules::ALL));
+}
+
+#[test]
+fn no_history_of_slow_listings_loses_what_was_promised() {
+    nothing_is_lost("listing", seeds(200), &listing(), &fresh_cast(Rules::ALL));
 }
 
 #[test]
 fn requests_that_are_held_up_for_days_lose_no_snapshot() {
-    nothing_is_lost("unfenced", seeds(20), &unfenced(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("unfenced", seeds(400), &unfenced(), &pointed_cast(Rules::ALL));
 }
 
 #[test]
 fn a_store_whose_clock_was_ahead_for_some_hours_loses_no_snapshot() {
-    nothing_is_lost("ahead", seeds(20), &ahead(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("ahead", seeds(200), &ahead(), &pointed_cast(Rules::ALL));
 }
 
-/// The first seed that catches.
-fn caught(seeds: u64, faults: &Faults, cast: &Cast) -> Option<(u64, Report)> {
-    (0..seeds).find_map(|seed| {
-        let report = history(seed, faults, cast.clone(), false);
-        (!report.holes.is_empty()).then_some((seed, report))
-    })
+/// The first seed that catches; on demand all that do, of so many, to see how often.
+fn caught(what: &str, faults: &Faults, cast: &Cast) {
+    let all = std::env::var("HAH_VAULT_SEEDS").is_ok();
+    let tried = seeds(4000);
+    let mut catches = (0..tried).filter_map(|seed| {
+        let holes = history(seed, faults, cast.clone()).holes;
+        (!holes.is_empty()).then_some((seed, holes))
+    });
+    let (seed, holes) = catches.next().unwrap_or_else(|| panic!("nothing was lost without {what}"));
+    println!("{what}: seed {seed}: {holes:?}");
+    if all {
+        println!("{what}: {} of {tried} seeds", 1 + catches.count());
+    }
 }
 
 macro_rules! without {
-    ($($name:ident: $faults:expr, $($rule:ident),+;)+) => {
+    ($($name:ident: $faults:expr, $cast:expr, $($rule:ident),+;)+) => {
         $(
             #[test]
             fn $name() {
                 let rules = Rules { $($rule: false,)+ ..Rules::ALL };
-                let found = caught(seeds(400), &$faults, &pointed_cast(rules));
-                let (seed, report) = found.expect(concat!("nothing was lost without ", stringify!($($rule),+)));
-                println!("{}: seed {seed}: {:?}", stringify!($name), report.holes);
+                caught(stringify!($name), &$faults, &$cast(rules));
             }
         )+
     };
 }
 
 mod without {
-    //! Rules of DESIGN §7 whose absence the model notices within its seeds.
+    //! Rules of DESIGN §7 whose absence the model notices, alone or with the neighbour that does the same work. What single
+    //! rules do, also those that only double others, is shown step by step in `tests/gc/rules.rs`.
     use super::*;
 
     without! {
-        parent_packs_only: pointed(), parent_packs_only;
-        commit_limits: pointed(), commit_limit_store, commit_limit_boot, check_committed;
-        check_committed: unfenced(), check_committed;
-        ages_at_start: slow(), ages_at_start, planning_limit;
-        unreadable_stops: Faults { bad_get: 0.1, ..pointed() }, unreadable_stops;
-        young_stay: pointed(), young_stay;
-        fresh_copy: pointed(), fresh_copy, retire_gap;
-        undelete_keeps_copy: pointed(), undelete_keeps_copy;
+        parent_packs_only: pointed(), pointed_cast, parent_packs_only;
+        commit_limits: pointed(), pointed_cast, commit_limit_store, commit_limit_boot, check_committed;
+        check_committed: unfenced(), pointed_cast, check_committed;
+        ages_at_start: slow(), pointed_cast, ages_at_start, planning_limit;
+        unreadable_stops: Faults { bad_get: 0.1, ..pointed() }, pointed_cast, unreadable_stops;
+        fresh_copy: pointed(), pointed_cast, fresh_copy, retire_gap;
+        undelete_keeps_copy: pointed(), pointed_cast, undelete_keeps_copy;
+        trash_last: listing(), fresh_cast, trash_last;
+        future_names: ahead(), pointed_cast, future_names;
+        retire_gap: pointed(), pointed_cast, retire_gap;
+        no_late_parent: slow(), pointed_cast, no_late_parent, check_committed;
+        undelete_limit: pointed(), pointed_cast, undelete_limit;
+        undelete_limit_check: pointed(), pointed_cast, undelete_limit, undelete_check;
+        undelete_new_name: pointed(), pointed_cast, undelete_new_name;
     }
 }
 
 #[test]
 fn a_shorter_grace_beside_others_loses_data() {
     let cast = Cast { grace_h: Some(3), ..pointed_cast(Rules::ALL) };
-    let (seed, report) = caught(seeds(400), &pointed(), &cast).expect("nothing was lost with a grace of 3 h");
-    println!("a grace of 3 h: seed {seed}: {:?}", report.holes);
+    caught("one grace for all", &pointed(), &cast);
 }

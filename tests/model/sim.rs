@@ -1,6 +1,6 @@
 //! The scheduler: one operation of one actor at a time, in virtual time, and everything that goes wrong.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -23,6 +23,8 @@ pub(super) const START_MS: i64 = 1_795_305_600_000;
 const THINK_MAX: Duration = Duration::from_secs(120);
 /// How long it may take to give up after a failure, where it has asked for other things too.
 const REACTION: Duration = Duration::from_millis(3);
+/// How long it may take to ask for several things at once.
+const ASKING: Duration = Duration::from_micros(300);
 /// Readings of the store's clock differ by this much: several machines answer.
 const JITTER_MS: f64 = 5_000.0;
 
@@ -35,6 +37,8 @@ pub(super) struct Faults {
     pub stall: f64,
     /// The same after a manifest or a trash copy was put or deleted.
     pub stall_hot: f64,
+    /// The same after a listing was read to its end, but for no longer than a plan may take.
+    pub stall_list: f64,
     /// The same between its last look at the clock and the moment in which such an operation is done.
     pub stall_unfenced: f64,
     /// Of the stalls: the machine was paused, and its clocks do not know.
@@ -79,14 +83,23 @@ struct Actor {
     run: u64,
     state: State,
     at_ms: i64,
-    /// An answer that it will hear of later.
-    held: Option<(Reply, Result<Answer, StoreError>)>,
+    /// It stands still since then, and these answers wait for it.
+    stalled_ms: i64,
+    held: Vec<(Reply, Result<Answer, StoreError>)>,
+    /// For how long its machine had been paused when it put a copy of this manifest into the trash.
+    copied: HashMap<String, i64>,
     task: Option<AbortHandle>,
     host: Arc<Host>,
 }
 
 fn is_manifest(key: &str) -> bool {
     key.starts_with("manifests/") || key.starts_with("trash/")
+}
+
+/// The manifest of a trash copy.
+fn copied(key: &str) -> Option<String> {
+    let (name, _) = key.strip_prefix("trash/")?.rsplit_once('.')?;
+    Some(format!("manifests/{name}"))
 }
 
 /// Whether an operation is one of those that all depends on.
@@ -105,7 +118,7 @@ pub(super) struct Sim {
     faults: Faults,
     clock: Arc<Clock>,
     actors: Vec<Actor>,
-    late: Vec<(i64, Op)>,
+    late: Vec<(i64, Op, bool)>,
     world: Random,
     world_at_ms: i64,
     sender: Sender<Message>,
@@ -144,7 +157,18 @@ impl Sim {
                 random: Mutex::new(Random::new(seed, 200 + i as u64)),
             });
             let at_ms = START_MS + hours(random.uniform(0.0, 12.0));
-            actors.push(Actor { role, random, run: 0, state: State::Idle, at_ms, held: None, task: None, host });
+            actors.push(Actor {
+                role,
+                random,
+                run: 0,
+                state: State::Idle,
+                at_ms,
+                stalled_ms: 0,
+                held: Vec::new(),
+                copied: HashMap::new(),
+                task: None,
+                host,
+            });
         }
         let mut world = Random::new(seed, 1);
         let world_at_ms = START_MS + hours(world.exponential(20.0));
@@ -172,10 +196,10 @@ impl Sim {
             let late = (0..self.late.len()).min_by_key(|i| self.late[*i].0);
             let at_ms = self.actors[actor].at_ms;
             if let Some(late) = late.filter(|i| self.late[*i].0 <= at_ms.min(self.world_at_ms)) {
-                let (at_ms, op) = self.late.remove(late);
+                let (at_ms, op, excused) = self.late.remove(late);
                 self.advance(at_ms);
                 self.oracle.note(at_ms, || format!("delivered late: {op:?}"));
-                self.change(&op, at_ms + self.ahead_ms());
+                self.change(&op, at_ms + self.ahead_ms(), excused);
             } else if self.world_at_ms <= at_ms {
                 self.advance(self.world_at_ms);
                 self.world();
@@ -220,6 +244,13 @@ impl Sim {
             return;
         }
         match message.what {
+            What::Op(op, reply) if !self.actors[i].held.is_empty() => {
+                // It was sent before the stall, and only now arrives here: too late, and the history is another one.
+                let stalled_h = (self.now_ms() - self.actors[i].stalled_ms) as f64 / HOUR_MS;
+                self.oracle.without_trash |= stalled_h > self.faults.window_h;
+                let answer = self.perform(i, &op);
+                self.actors[i].held.push((reply, answer));
+            }
             What::Op(op, reply) => {
                 if let State::Waiting { queue, .. } = &mut self.actors[i].state {
                     queue.push_back((op, reply));
@@ -245,12 +276,14 @@ impl Sim {
 
     /// Requests that a run no longer waits for may be done all the same.
     fn abandon(&mut self, i: usize) {
-        let now_ms = self.now_ms();
-        let actor = &mut self.actors[i];
-        let State::Waiting { queue, .. } = &mut actor.state else { return };
-        for (op, _) in queue.drain(..) {
-            if matches!(op, Op::Put(..) | Op::Delete(_)) && actor.random.chance(0.5) {
-                self.late.push((now_ms + hours(actor.random.uniform(0.0, self.faults.window_h)), op));
+        let late_ms = self.now_ms();
+        let State::Waiting { queue, .. } = &mut self.actors[i].state else { return };
+        for (op, _) in std::mem::take(queue) {
+            let random = &mut self.actors[i].random;
+            if op.changes() && random.chance(0.5) {
+                let at_ms = late_ms + hours(random.uniform(0.0, self.faults.window_h));
+                let excused = self.is_excused(i, &op);
+                self.late.push((at_ms, op, excused));
             }
         }
     }
@@ -259,7 +292,7 @@ impl Sim {
     fn rest(&mut self, i: usize) {
         let actor = &mut self.actors[i];
         actor.state = State::Idle;
-        actor.held = None;
+        actor.held.clear();
         actor.task = None;
         actor.at_ms = self.clock.now_ms() + hours(actor.random.exponential(self.history.cast.pause_h(actor.role)));
     }
@@ -276,6 +309,7 @@ impl Sim {
     fn begin(&mut self, i: usize) {
         let actor = &mut self.actors[i];
         actor.run += 1;
+        actor.copied.clear();
         actor.state = State::Running;
         let store = Arc::new(SimStore { actor: i, run: actor.run, scheduler: Mutex::new(self.sender.clone()) });
         let began_ms = self.clock.now_ms();
@@ -320,8 +354,9 @@ impl Sim {
 
     fn serve(&mut self, i: usize) {
         let now_ms = self.now_ms();
-        if let Some((reply, answer)) = self.actors[i].held.take() {
-            return self.answer(i, reply, answer);
+        let held = std::mem::take(&mut self.actors[i].held);
+        if !held.is_empty() {
+            return self.answer(i, held);
         }
         if self.actors[i].random.chance(self.faults.crash / 2.0) {
             self.oracle.note(now_ms, || format!("{i} crashes before an operation"));
@@ -329,7 +364,7 @@ impl Sim {
         }
         let State::Waiting { queue, listed } = &mut self.actors[i].state else { return };
         let (op, reply) = queue.pop_front().expect("an operation");
-        if let Op::List(prefix) = &op {
+        let answer = if let Op::List(prefix) = &op {
             let after = listed.last().map(|meta| meta.key.clone());
             let page = self.objects.page(prefix, after.as_deref(), self.faults.page);
             let is_last = page.len() < self.faults.page;
@@ -338,29 +373,72 @@ impl Sim {
                 queue.push_front((op, reply));
                 return self.schedule(i);
             }
-            let answer = Answer::List(std::mem::take(listed));
-            return self.answer(i, reply, Ok(answer));
+            Ok(Answer::List(std::mem::take(listed)))
+        } else {
+            self.perform(i, &op)
+        };
+        if self.actors[i].random.chance(self.faults.crash / 2.0) {
+            self.oracle.note(now_ms, || format!("{i} crashes after an operation"));
+            return self.end(i);
         }
+        // Time passes before the code goes on, and looks at its clocks.
+        let stall = match &op {
+            Op::List(_) => self.faults.stall_list,
+            op if is_hot(op) => self.faults.stall_hot,
+            _ => self.faults.stall,
+        };
+        if self.actors[i].random.chance(stall) {
+            return self.stall(i, matches!(op, Op::List(_)), reply, answer);
+        }
+        self.answer(i, vec![(reply, answer)]);
+    }
+
+    /// It stands still. What it had asked for besides is done now: those requests have been sent.
+    fn stall(&mut self, i: usize, is_short: bool, reply: Reply, answer: Result<Answer, StoreError>) {
+        std::thread::sleep(ASKING);
+        while let Ok(message) = self.receiver.try_recv() {
+            self.take(message);
+        }
+        let State::Waiting { queue, .. } = &mut self.actors[i].state else { return };
+        let queue = std::mem::take(queue);
+        let now_ms = self.now_ms();
+        self.actors[i].stalled_ms = now_ms;
+        self.actors[i].held.push((reply, answer));
+        for (op, reply) in queue {
+            let answer = self.perform(i, &op);
+            self.actors[i].held.push((reply, answer));
+        }
+        // Only now: what was asked for before knows nothing of a pause.
+        let stall_h = if is_short { self.actors[i].random.uniform(0.0, 3.0) } else { self.stall_h(i) };
+        self.actors[i].at_ms = now_ms + hours(stall_h);
+    }
+
+    /// Does one operation, well or not.
+    fn perform(&mut self, i: usize, op: &Op) -> Result<Answer, StoreError> {
+        let now_ms = self.now_ms();
         let random = &mut self.actors[i].random;
         let late_ms = now_ms + hours(random.uniform(0.0, self.faults.window_h));
         let (is_lost, is_doubled) = (random.chance(self.faults.lost_answer), random.chance(self.faults.duplicate));
-        let (is_done, crashes) = (random.chance(0.5), random.chance(self.faults.crash / 2.0));
-        let is_bad = random.chance(self.faults.bad_get);
+        let (is_done, is_bad) = (random.chance(0.5), random.chance(self.faults.bad_get));
         let store_ms = now_ms + random.uniform(-JITTER_MS, JITTER_MS) as i64 + self.ahead_ms();
-        let changes = matches!(op, Op::Put(..) | Op::Delete(_));
-        if changes && (is_doubled || is_lost && !is_done) {
-            self.late.push((late_ms, op.clone()));
+        let excused = self.is_excused(i, op);
+        if let Some(copied) = op.put_key().and_then(copied) {
+            let paused_ms = self.actors[i].host.paused_ms.load(Ordering::SeqCst);
+            self.actors[i].copied.insert(copied, paused_ms);
+        }
+        if op.changes() && (is_doubled || is_lost && !is_done) {
+            self.late.push((late_ms, op.clone(), excused));
         }
         if is_lost {
-            if changes && is_done {
-                self.change(&op, store_ms);
+            if op.changes() && is_done {
+                self.change(op, store_ms, excused);
             }
             self.oracle.note(now_ms, || format!("{i} hears of a failure (done: {is_done}): {op:?}"));
             let at = At { operation: Operation::Put, key: "simulated".into(), store: "simulated".into() };
             let source = "on purpose".into();
-            return self.answer(i, reply, Err(StoreError::Unreachable { at, attempts: 1, hint: None, source }));
+            return Err(StoreError::Unreachable { at, attempts: 1, hint: None, source });
         }
-        let answer = match &op {
+        match op {
             Op::Now => Ok(Answer::Time(StoreTime { unix_ms: store_ms / 1000 * 1000 })),
             Op::Get(key, len_max_bytes) => match self.get(key, *len_max_bytes) {
                 Ok(Answer::Bytes(bytes)) if is_bad && is_manifest(key) => {
@@ -370,30 +448,29 @@ impl Sim {
                 answer => answer,
             },
             Op::Stat(key) => Ok(Answer::Stat(self.objects.stat(key))),
-            _ => {
+            Op::List(prefix) => Ok(Answer::List(self.objects.page(prefix, None, usize::MAX))),
+            Op::Put(..) | Op::Delete(_) => {
                 self.oracle.note(now_ms, || format!("{i} {op:?}"));
-                Ok(self.change(&op, store_ms))
+                Ok(self.change(op, store_ms, excused))
             }
-        };
-        if crashes {
-            self.oracle.note(now_ms, || format!("{i} crashes after an operation"));
-            return self.end(i);
         }
-        // Time passes before the code goes on, and looks at its clocks.
-        let stall = if is_hot(&op) { self.faults.stall_hot } else { self.faults.stall };
-        if self.actors[i].random.chance(stall) {
-            let stall_h = self.stall_h(i);
-            self.actors[i].at_ms = now_ms + hours(stall_h);
-            self.actors[i].held = Some((reply, answer));
-            return;
-        }
-        self.answer(i, reply, answer);
     }
 
-    fn answer(&mut self, i: usize, reply: Reply, answer: Result<Answer, StoreError>) {
-        let is_failure = answer.is_err();
-        // A run that waits for the first of two answers may have dropped the other.
-        let _ = reply.send(answer);
+    /// Whether a manifest is deleted so long after its copy was put only because the machine was paused in between: no
+    /// clock of it knows, and another copy follows at once.
+    fn is_excused(&self, i: usize, op: &Op) -> bool {
+        let Op::Delete(key) = op else { return false };
+        let actor = &self.actors[i];
+        let paused_ms = actor.host.paused_ms.load(Ordering::SeqCst);
+        actor.copied.get(key).is_some_and(|at_ms| paused_ms - at_ms > hours(3.0))
+    }
+
+    fn answer(&mut self, i: usize, answers: Vec<(Reply, Result<Answer, StoreError>)>) {
+        let is_failure = answers.iter().any(|(_, answer)| answer.is_err());
+        for (reply, answer) in answers {
+            // A run that waits for the first of two answers may have dropped the other.
+            let _ = reply.send(answer);
+        }
         if is_failure {
             // It may end now, or look at its clocks, although other requests of it are under way.
             std::thread::sleep(REACTION);
@@ -426,12 +503,12 @@ impl Sim {
         }
     }
 
-    fn change(&mut self, op: &Op, at_ms: i64) -> Answer {
+    fn change(&mut self, op: &Op, at_ms: i64, excused: bool) -> Answer {
         match op {
             Op::Put(key, bytes) => Answer::Put(self.objects.put(key, bytes, at_ms)),
             Op::Delete(key) => {
                 if self.objects.0.remove(key).is_some() {
-                    self.oracle.deleted(key, &self.objects, self.clock.now_ms());
+                    self.oracle.deleted(key, &self.objects, self.clock.now_ms(), excused);
                 }
                 Answer::Deleted
             }
