@@ -549,6 +549,10 @@ counts, in UTC, the newest stays. Always kept: the newest snapshot of each sourc
 those less than a day in the repository, those that do not open, and those that claim a time that has
 not come yet; the last two count for nothing.
 
+What needs packs that are missing, of another length, or found damaged by `verify` on this host cannot be
+restored and takes no place either: whole snapshots are judged among the whole ones, and the newest whole
+one stays. Damaged ones go when they would have gone if they were whole.
+
 Without any keep option: --keep-last 3 --keep-within 1d --keep-hourly 48 --keep-daily 14 --keep-weekly 8
 --keep-monthly 12 --keep-yearly 3. With any, only those given count.
 

@@ -1,6 +1,6 @@
 //! What is in the store, looked at in the one order in which nothing in use can be overlooked (DESIGN §7, gc 1 to 5).
 
-use super::packs::{Numbers, Packs};
+use super::packs::{LostPacks, Numbers, Packs};
 use super::trash::Trashed;
 use super::{CONCURRENT_MAX, GcOptions, STEP_LIMIT};
 use crate::archive::hold::Held;
@@ -49,6 +49,8 @@ pub(super) struct Facts {
     pub tags: Vec<Tag>,
     /// `None`: too many to be remembered.
     pub packs: Option<Numbers>,
+    /// What is not there of these packs.
+    pub lost: LostPacks,
 }
 
 /// Everything that a plan is made from.
@@ -164,7 +166,8 @@ impl Looker<'_> {
                     if self.options.rules.future_names || !is_future(&listed, survey.now) {
                         survey.packs.name(&ids);
                     }
-                    Found::Open(Facts { tags: tags::of(&manifest), packs: survey.packs.numbers(&ids) })
+                    let lost = survey.packs.lost(&manifest, &self.options.damaged);
+                    Found::Open(Facts { tags: tags::of(&manifest), packs: survey.packs.numbers(&ids), lost })
                 }
             };
             survey.manifests.push(Seen { listed, found });
