@@ -152,7 +152,7 @@ fn decide(survey: &Survey, options: &GcOptions) -> Plan {
     // Rule: a manifest that does not open may name any pack.
     let may_delete = blocked_by.is_empty() || !options.rules.unreadable_stops;
     let unnamed = if may_delete { unnamed(survey, options) } else { Vec::new() };
-    let leftovers = survey.probes.iter().filter(|o| older(o.modified, survey.now, options.grace));
+    let leftovers = survey.leftovers.iter().filter(|o| older(o.modified, survey.now, options.grace));
     let leftovers: Vec<(String, u64)> = leftovers.map(|o| (o.key.clone(), o.len_bytes)).collect();
     let mut plan = Plan {
         start: survey.start,
@@ -289,7 +289,7 @@ impl Plan {
         let manifests: u64 = self.rows.iter().map(|row| row.len_bytes).sum();
         let trash: u64 = survey.trash.iter().map(|copy| copy.len_bytes).sum();
         let others: u64 = survey.holds.values().map(|held| held.len_bytes).sum::<u64>()
-            + survey.probes.iter().map(|o| o.len_bytes).sum::<u64>();
+            + survey.leftovers.iter().chain(&survey.terms).map(|o| o.len_bytes).sum::<u64>();
         self.listed_bytes = rows + manifests + trash + others;
         let Some(stays) = self.stays(survey, judged) else { return };
         let kept_rows: u64 =
