@@ -23,6 +23,7 @@ pub mod config;
 pub mod exit;
 pub mod keys;
 pub mod pipeline;
+pub mod room;
 pub mod snapshot;
 pub mod source;
 pub mod store;

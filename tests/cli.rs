@@ -3,6 +3,7 @@
 mod agent;
 mod check;
 mod config;
+mod drill;
 mod happy;
 mod into_server;
 mod json;

@@ -97,6 +97,15 @@ fn kinds(made: &Made, other: &Made) -> Vec<Kind> {
     let (nomad_pack, their_pack) = (nomad.packs[0].id, theirs.packs[0].id);
     vec![
         kind("pack", &pack(old_pack), Some(pack(own_pack)), Some(pack(nomad_pack)), &pack(their_pack), &pack(free_id)),
+        // That the newer snapshot alone needs: the older one restores without it.
+        kind(
+            "own pack",
+            &pack(own_pack),
+            Some(pack(old_pack)),
+            Some(pack(nomad_pack)),
+            &pack(their_pack),
+            &pack(free_id),
+        ),
         kind(
             "index",
             &index(old_pack),

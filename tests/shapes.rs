@@ -2,37 +2,17 @@
 
 use crate::support::msgpack::{Value, Width, next, str};
 use crate::support::repo::{TestRepository, fixture};
+use crate::support::snapshot::archive;
 use crate::support::state::state;
 use hah_vault::archive::restore::Exactness;
 use hah_vault_format::Manifest;
 use hah_vault_format::manifest::{Kind, Transform};
 use proptest::prelude::*;
-use sha2::{Digest, Sha256};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// A snapshot's tar with any state in it, sound in every other respect.
-fn snapshot(state: &[u8]) -> Vec<u8> {
-    let meta =
-        format!(r#"{{"Version":1,"ID":"2-15-1700000000000","Index":15,"Term":2,"Size":{}}}"#, state.len()) + "\n";
-    let sums =
-        format!("{}  meta.json\n{}  state.bin\n", hex(&Sha256::digest(meta.as_bytes())), hex(&Sha256::digest(state)));
-    let mut archive = tar::Builder::new(Vec::new());
-    for (name, content) in [("meta.json", meta.as_bytes()), ("state.bin", state), ("SHA256SUMS", sums.as_bytes())] {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o600);
-        archive.append_data(&mut header, name, content).unwrap();
-    }
-    archive.into_inner().unwrap()
-}
 
 /// Backs a state up twice, the second time with a parent, and restores both exactly.
 async fn there_and_back(state: &[u8]) -> Manifest {
     let test = TestRepository::in_memory().await;
-    let archive = snapshot(state);
+    let archive = archive(state);
     let first = test.backup_bytes("state", &archive).await.unwrap().manifest;
     test.backup_bytes("state", &archive).await.unwrap();
     for name in test.repository.list_manifests(None).await.unwrap() {

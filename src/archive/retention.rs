@@ -3,6 +3,10 @@
 //! Buckets are UTC hours, days, ISO weeks, months and years; of each that a rule counts the newest snapshot stays. What
 //! does not open, and what claims a time that has not come yet, stays and counts for nothing: it takes no place from a
 //! sound snapshot.
+//!
+//! Neither does what opens but cannot be restored, because packs are gone. Whole snapshots are judged among the whole ones;
+//! the others among all, as if they were whole. So damage lets nothing go that would have stayed without it, and what is
+//! damaged does not stay for ever either.
 
 use super::STORE_CLOCK_TOLERANCE;
 use super::parent::millis;
@@ -98,12 +102,25 @@ pub struct Candidate {
     pub name: ManifestName,
     /// When it was put, by the store's time.
     pub modified: StoreTime,
-    /// Whether it opens and authenticates.
-    pub opens: bool,
+    /// Whether it opens, and has its packs.
+    pub health: Health,
     /// Its tags.
     pub tags: Vec<Tag>,
     /// Whether somebody holds it.
     pub held: bool,
+}
+
+/// What is known of a manifest and of the packs that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It opens, and all of its packs are listed with their lengths.
+    Whole,
+    /// It opens, but was put so late that the listing of packs need not show its own. Takes no place, as if it were damaged.
+    Unknown,
+    /// It opens, but packs are missing, of another length, or known to be damaged: it cannot be restored.
+    Damaged,
+    /// It does not open or does not authenticate.
+    Unreadable,
 }
 
 /// Why a manifest stays.
@@ -111,6 +128,8 @@ pub struct Candidate {
 pub enum Reason {
     /// It is the newest of its source that opens.
     Newest,
+    /// It is the newest that is whole, and a newer one is not.
+    NewestWhole,
     /// `hold`.
     Held,
     /// `keep_tags`.
@@ -133,6 +152,8 @@ pub enum Reason {
     Young,
     /// It claims a time that has not come yet.
     Future,
+    /// It cannot be restored: packs are gone. Never the only reason.
+    Damaged,
     /// It does not open.
     Unreadable,
     /// Another source's snapshots are looked after.
@@ -144,6 +165,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Newest => "newest",
+            Self::NewestWhole => "newest-whole",
             Self::Held => "held",
             Self::Tagged => "tag",
             Self::Last => "last",
@@ -155,6 +177,7 @@ impl Reason {
             Self::Yearly => "yearly",
             Self::Young => "young",
             Self::Future => "future",
+            Self::Damaged => "damaged",
             Self::Unreadable => "unreadable",
             Self::NotAsked => "not-asked",
         }
@@ -168,7 +191,7 @@ pub enum Verdict {
     Keep(Vec<Reason>),
     /// It goes: no rule wants it, and perhaps a newer one of its day stays.
     Drop {
-        /// The snapshot of the same day that stays instead.
+        /// The whole snapshot of the same day that stays instead.
         instead: Option<ManifestName>,
     },
 }
@@ -192,25 +215,18 @@ pub struct Moment {
 /// Judges the manifests of one source; the answers are in the order of `manifests`, and do not depend on it.
 pub fn plan(manifests: &[Candidate], policy: &Policy, moment: &Moment) -> Vec<Verdict> {
     let mut reasons: Vec<Vec<Reason>> = manifests.iter().map(|c| standing_reasons(c, policy, moment)).collect();
-    let mut counted: Vec<usize> =
-        (0..manifests.len()).filter(|i| manifests[*i].opens && !is_future(&manifests[*i], moment.now)).collect();
-    // As `@latest` has it: of one second, the one that was put last is the newest.
-    let order = |i: &usize| (manifests[*i].name.time, manifests[*i].modified, manifests[*i].name.suffix);
-    counted.sort_by_key(|i| std::cmp::Reverse(order(i)));
-    if let Some(newest) = counted.first() {
-        reasons[*newest].push(Reason::Newest);
-        let newest = manifests[*newest].name.time.unix_s();
-        for i in counted.iter().filter(|i| newest - manifests[**i].name.time.unix_s() < policy.keep_within.as_secs()) {
-            reasons[*i].push(Reason::Within);
-        }
+    let is_whole = |i: usize| manifests[i].health == Health::Whole;
+    let open = newest_first(manifests, moment);
+    let whole: Vec<usize> = open.iter().copied().filter(|i| is_whole(*i)).collect();
+    for (i, reason) in wanted(manifests, &open, policy).into_iter().filter(|(i, _)| !is_whole(*i)) {
+        reasons[i].push(reason);
     }
-    for (reason, bucket, count) in rules(policy) {
-        let mut seen = HashSet::new();
-        let firsts = counted.iter().filter(|i| seen.insert(bucket(manifests[**i].name.time)));
-        firsts.take(count as usize).for_each(|i| reasons[*i].push(reason));
+    for (i, reason) in wanted(manifests, &whole, policy) {
+        let is_second = reason == Reason::Newest && open.first() != Some(&i);
+        reasons[i].push(if is_second { Reason::NewestWhole } else { reason });
     }
     let mut stays: HashMap<u64, usize> = HashMap::new();
-    for i in counted.into_iter().filter(|i| !reasons[*i].is_empty()) {
+    for i in whole.into_iter().filter(|i| !reasons[*i].is_empty()) {
         stays.entry(of_day(manifests[i].name.time)).or_insert(i);
     }
     let verdict = |i: usize| match reasons[i].as_slice() {
@@ -220,11 +236,38 @@ pub fn plan(manifests: &[Candidate], policy: &Policy, moment: &Moment) -> Vec<Ve
         }
         some => {
             let mut some = some.to_vec();
+            some.extend((manifests[i].health == Health::Damaged).then_some(Reason::Damaged));
             some.sort_unstable();
             Verdict::Keep(some)
         }
     };
     (0..manifests.len()).map(verdict).collect()
+}
+
+/// Those that open and do not claim a time to come. As `@latest` has it: of one second, the one that was put last is the
+/// newest.
+fn newest_first(manifests: &[Candidate], moment: &Moment) -> Vec<usize> {
+    let counts = |c: &Candidate| c.health != Health::Unreadable && !is_future(c, moment.now);
+    let mut counted: Vec<usize> = (0..manifests.len()).filter(|i| counts(&manifests[*i])).collect();
+    let order = |i: &usize| (manifests[*i].name.time, manifests[*i].modified, manifests[*i].name.suffix);
+    counted.sort_by_key(|i| std::cmp::Reverse(order(i)));
+    counted
+}
+
+/// What the rules want of some manifests, the newest first, if there are no others.
+fn wanted(manifests: &[Candidate], counted: &[usize], policy: &Policy) -> Vec<(usize, Reason)> {
+    let Some(newest) = counted.first() else { return Vec::new() };
+    let mut wanted = vec![(*newest, Reason::Newest)];
+    let newest_s = manifests[*newest].name.time.unix_s();
+    let age_s = |i: usize| newest_s - manifests[i].name.time.unix_s();
+    let within = counted.iter().filter(|i| age_s(**i) < policy.keep_within.as_secs());
+    wanted.extend(within.map(|i| (*i, Reason::Within)));
+    for (reason, bucket, count) in rules(policy) {
+        let mut seen = HashSet::new();
+        let firsts = counted.iter().filter(|i| seen.insert(bucket(manifests[**i].name.time)));
+        wanted.extend(firsts.take(count as usize).map(|i| (*i, reason)));
+    }
+    wanted
 }
 
 /// Whether a manifest claims a time after the store's.
@@ -241,7 +284,7 @@ fn standing_reasons(manifest: &Candidate, policy: &Policy, moment: &Moment) -> V
         (Reason::Tagged, manifest.tags.iter().any(|tag| policy.keep_tags.contains(tag))),
         (Reason::Young, young),
         (Reason::Future, is_future(manifest, moment.now)),
-        (Reason::Unreadable, !manifest.opens),
+        (Reason::Unreadable, manifest.health == Health::Unreadable),
     ];
     all.into_iter().filter_map(|(reason, applies)| applies.then_some(reason)).collect()
 }

@@ -2,6 +2,7 @@
 //! memory up to a limit, and then, still encrypted, in unnamed temporary files: a slow store never slows a source.
 
 use super::{ArchiveError, Event, Monitor};
+use crate::room;
 use crate::store::{Put, Store, StoreError};
 use bytes::Bytes;
 use hah_vault_format::SourceName;
@@ -186,7 +187,8 @@ async fn put_both(store: &dyn Store, shared: &Arc<Shared>, upload: Upload, body:
 
 async fn read_back(mut file: File, dir: PathBuf) -> Result<Vec<u8>, ArchiveError> {
     let read = tokio::task::spawn_blocking(move || {
-        let mut bytes = Vec::new();
+        let len_bytes = file.metadata()?.len();
+        let mut bytes = room::with_capacity(usize::try_from(len_bytes).unwrap_or(0).saturating_add(1));
         file.read_to_end(&mut bytes).map(|_| bytes)
     });
     let read = read.await.map_err(|e| ArchiveError::Internal(e.to_string()))?;

@@ -5,6 +5,7 @@ use super::human::{parse_duration, parse_long_duration, parse_size};
 use crate::archive::retention::Policy;
 use crate::archive::tags::Tag;
 use crate::pipeline::seal::Compression;
+use crate::source::ServiceKind;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use hah_vault_format::{Label, ManifestName, SourceName};
@@ -549,6 +550,10 @@ counts, in UTC, the newest stays. Always kept: the newest snapshot of each sourc
 those less than a day in the repository, those that do not open, and those that claim a time that has
 not come yet; the last two count for nothing.
 
+What needs packs that are missing, of another length, or found damaged by `verify` on this host cannot be
+restored and takes no place either: whole snapshots are judged among the whole ones, and the newest whole
+one stays. Damaged ones go when they would have gone if they were whole.
+
 Without any keep option: --keep-last 3 --keep-within 1d --keep-hourly 48 --keep-daily 14 --keep-weekly 8
 --keep-monthly 12 --keep-yearly 3. With any, only those given count.
 
@@ -706,8 +711,9 @@ Damage is exit code 3, with what is affected and what mends it; 1 if it could no
 --drill consul starts a Consul on the loopback, restores the newest (or the named) snapshot of consul into
 it, counts what came back, and destroys it, also on error and ctrl-C. Its files lie in /dev/shm, in memory,
 if there is room, and in the folder for temporary files otherwise; a drill that is killed with SIGKILL leaves
-them. With --to-address an empty Consul, Vault or Nomad takes its place, reached as the environment says but
-for the address. One that has data is refused.
+them. With --to NAME an empty Consul, Vault or Nomad of the configuration takes its place, with the login that
+it has there, and with --to-address one that is reached as the environment says but for the address. One that
+has data is refused.
 
 Examples:
   hah-vault verify
@@ -715,6 +721,7 @@ Examples:
   hah-vault verify vault@2026-11-22 --rehearse
   hah-vault verify --drill consul
   hah-vault verify --drill vault --to-address https://empty-vault:8200
+  hah-vault verify --drill nomad nomad-home@latest --to nomad-drill
   17 3 * * *  hah-vault verify -q --read-data=5 --rehearse";
 
 /// What `verify` takes.
@@ -752,6 +759,9 @@ pub(super) struct Verify {
     /// An empty server for --drill, instead of one that is started
     #[arg(long, value_name = "URL", requires = "drill")]
     pub to_address: Option<String>,
+    /// The same by its name in the configuration, with the login that it has there
+    #[arg(long, value_name = "NAME", requires = "drill", conflicts_with_all = ["to_address", "consul_binary"])]
+    pub to: Option<SourceName>,
 }
 
 const REPAIR_AFTER: &str = "\
@@ -797,6 +807,15 @@ pub(super) enum DrillInto {
 }
 
 impl DrillInto {
+    /// The service.
+    pub(super) fn service(self) -> ServiceKind {
+        match self {
+            Self::Consul => ServiceKind::Consul,
+            Self::Vault => ServiceKind::Vault,
+            Self::Nomad => ServiceKind::Nomad,
+        }
+    }
+
     /// The source of that name.
     pub(super) fn as_str(self) -> &'static str {
         match self {

@@ -5,12 +5,13 @@ use super::context::{Context, Need};
 use super::error::CliError;
 use super::human;
 use super::list::iso;
+use super::servers::Server;
 use crate::archive::drill::{Counted, DrillReport, DrillTarget, Throwaway, Verdict, drill, find_program};
 use crate::archive::{ArchiveError, Repository};
 use crate::exit::Exit;
 use crate::source::restore::Settled;
 use crate::source::{Consul, Nomad, Service, SourceError, Target, Vault, env};
-use hah_vault_format::ManifestName;
+use hah_vault_format::{ManifestName, SourceName};
 use serde_json::{Value, json};
 
 pub(super) async fn run(context: &Context, args: &Verify, kind: DrillInto) -> Result<Exit, CliError> {
@@ -20,15 +21,24 @@ pub(super) async fn run(context: &Context, args: &Verify, kind: DrillInto) -> Re
         [source] => format!("{source}@latest"),
         _ => return Err(CliError::usage("a drill is for one snapshot", "name one, or none for the newest")),
     };
-    if kind != DrillInto::Consul && args.to_address.is_none() {
+    if kind != DrillInto::Consul && args.to_address.is_none() && args.to.is_none() {
         let what = format!("there is no throwaway {} to start", kind.as_str());
-        return Err(CliError::usage(what, "set up an empty one, and name it with --to-address URL"));
+        return Err(CliError::usage(what, "set up an empty one, and name it with --to NAME or --to-address URL"));
     }
+    // Before a repository is opened: what is typed wrong is told first.
+    let configured = match &args.to {
+        Some(to) => Some(configured(context, to, kind).await?),
+        None => None,
+    };
     let repository = context.repository(Need::Reader, "verify --drill").await?;
     let name = repository.resolve(&name).await?;
-    let report = match &args.to_address {
-        Some(address) => into_address(context, &repository, &name, kind, address).await?,
-        None => throwaway(context, &repository, &name, args).await?,
+    let report = match (&configured, &args.to_address) {
+        (Some(server), _) => {
+            let (target, service) = (server.target(), server.service());
+            into(context, &repository, &name, target.as_ref(), service.as_ref()).await?
+        }
+        (None, Some(address)) => into_address(context, &repository, &name, kind, address).await?,
+        (None, None) => throwaway(context, &repository, &name, args).await?,
     };
     context.console.finish_progress();
     if context.console.is_json() {
@@ -37,6 +47,18 @@ pub(super) async fn run(context: &Context, args: &Verify, kind: DrillInto) -> Re
         context.console.report(&text(&report))?;
     }
     Ok(if report.is_short() { Exit::Partial } else { Exit::Done })
+}
+
+/// A server of the configuration, if it is of the kind that was asked for.
+async fn configured(context: &Context, to: &SourceName, kind: DrillInto) -> Result<Server, CliError> {
+    let hint = "--to takes vault, consul, nomad, or the name of a configured source";
+    let server = context.servers.find(to).await?.ok_or_else(|| CliError::usage(format!("{to} is no server"), hint))?;
+    let found = server.target().kind();
+    if found != kind.service() {
+        let what = format!("{to} is {found}, and --drill {} needs {}", kind.as_str(), kind.service());
+        return Err(CliError::usage(what, hint));
+    }
+    Ok(server)
 }
 
 async fn throwaway(
@@ -79,26 +101,27 @@ async fn into_address(
     match kind {
         DrillInto::Consul => {
             let server = env::consul(&lookup).and_then(|settings| Consul::new(settings, &mut warn)).map_err(failed)?;
-            into(context, repository, name, &server).await
+            into(context, repository, name, &server, &server).await
         }
         DrillInto::Vault => {
             let server = env::vault(&lookup).and_then(|s| Vault::new(s, None, &mut warn)).map_err(failed)?;
-            into(context, repository, name, &server).await
+            into(context, repository, name, &server, &server).await
         }
         DrillInto::Nomad => {
             let server = env::nomad(&lookup).and_then(|s| Nomad::new(s, None, &mut warn)).map_err(failed)?;
-            into(context, repository, name, &server).await
+            into(context, repository, name, &server, &server).await
         }
     }
 }
 
-async fn into<S: Target + Service>(
+async fn into(
     context: &Context,
     repository: &Repository,
     name: &ManifestName,
-    server: &S,
+    target: &dyn Target,
+    service: &dyn Service,
 ) -> Result<DrillReport, CliError> {
-    let into = DrillTarget { target: server, service: server, is_throwaway: false };
+    let into = DrillTarget { target, service, is_throwaway: false };
     Ok(drill(repository, name, into, &context.cancel).await?)
 }
 

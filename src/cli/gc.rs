@@ -9,11 +9,13 @@ use super::list::iso;
 use super::telemetry::Job;
 use crate::archive::gc::budget::Budget;
 use crate::archive::gc::{GcOptions, GcReport, Plan, Row, execute, plan};
+use crate::archive::host_state::HostState;
 use crate::archive::retention::{Reason, Verdict};
 use crate::archive::{GRACE, Repository};
 use crate::exit::Exit;
 use crate::store::{Counts, RecordingStore};
 use crate::telemetry::Collected;
+use hah_vault_format::SourceName;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ pub(super) async fn run(context: &Context, args: Gc) -> Result<Exit, CliError> {
         grace: args.grace,
         exclusive: args.exclusive,
         ignore: args.ignore.clone(),
+        damaged: context.state(&repository).as_ref().map(HostState::damaged).unwrap_or_default(),
         force: args.force,
         ..GcOptions::default()
     };
@@ -91,12 +94,28 @@ fn warn(console: &Console, plan: &Plan, args: &Gc) {
         let text = format!("{} claims a time that has not come yet: it is kept, and counts for nothing", row.name);
         console.warning(Some(&row.name.source), &text);
     }
+    for (source, count) in damaged(plan) {
+        let text = format!(
+            "{count} snapshots cannot be restored, because packs are gone or damaged: they take no place of whole ones, \
+             and `hah-vault verify` says more"
+        );
+        console.warning(Some(source), &text);
+    }
     if args.dry_run && !args.force {
         for too_many in &plan.too_many {
             let text = format!("{} of {} snapshots would go: that takes --force", too_many.dropped, too_many.of);
             console.warning(Some(&too_many.source), &text);
         }
     }
+}
+
+/// How many snapshots of each source need packs that are not there.
+fn damaged(plan: &Plan) -> BTreeMap<&SourceName, usize> {
+    let mut counts = BTreeMap::new();
+    for row in plan.rows.iter().filter(|row| row.lost.is_some()) {
+        *counts.entry(&row.name.source).or_default() += 1;
+    }
+    counts
 }
 
 /// What was not done.
@@ -124,6 +143,7 @@ fn cells(row: &Row, now_unix_ms: i64) -> Vec<String> {
         Verdict::Drop { instead: Some(other) } => ("goes", format!("its day keeps {}", other.stem())),
         Verdict::Drop { instead: None } => ("goes", "no rule keeps it".into()),
     };
+    let why = row.lost.map_or(why.clone(), |lost| format!("{why} ({lost})"));
     vec![row.name.to_string(), human::age(row.name.time.unix_s(), now_unix_ms), verdict.into(), why]
 }
 
@@ -140,6 +160,7 @@ pub(super) fn row_object(row: &Row) -> Value {
         "keep": keep,
         "reasons": reasons,
         "instead": instead,
+        "lost_packs": row.lost,
     })
 }
 

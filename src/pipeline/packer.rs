@@ -1,6 +1,7 @@
 //! Gathers new chunks into packs, and the stream's extents.
 
 use super::table::{ChunkTable, Location};
+use crate::room;
 use hah_vault_format::derive::ChunkIdKey;
 use hah_vault_format::limits::{PACK_CHUNKS_MAX, PACK_PLAINTEXT_LEN_BYTES_MAX};
 use hah_vault_format::manifest::Extent;
@@ -82,6 +83,9 @@ impl<'k> Packer<'k> {
     fn add(&mut self, id: ChunkId, bytes: &[u8], len_bytes: u32) -> Location {
         let offset_bytes = u32::try_from(self.current.plaintext.len()).unwrap_or(u32::MAX);
         let location = Location { pack: self.current.number, offset_bytes };
+        if self.current.plaintext.is_empty() {
+            self.current.plaintext = room::with_capacity(PACK_PLAINTEXT_LEN_BYTES_MAX as usize);
+        }
         self.current.plaintext.extend_from_slice(bytes);
         self.current.chunks.push(IndexEntry { id, len_bytes });
         self.table.insert(id, len_bytes, location);

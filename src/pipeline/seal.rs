@@ -1,6 +1,7 @@
 //! Sealing and opening of objects: zstd, padding, age, and the object's name.
 
 use crate::keys::{KeyError, SourceKeyring, age_identity, age_recipient};
+use crate::room;
 use hah_vault_format::limits::{
     AGE_OVERHEAD_LEN_BYTES_MAX, HOLD_REASON_LEN_BYTES_MAX, PACK_OBJECT_LEN_BYTES_MAX, PACK_WINDOW_LOG_MAX,
 };
@@ -132,7 +133,7 @@ impl<W: Write> Write for Counting<W> {
 /// [`SealError`].
 pub fn seal_pack(plaintext: &[u8], recipient: &[u8; 32], compression: Compression) -> Result<SealedPack, SealError> {
     let recipient = age_recipient(recipient)?;
-    let mut bytes = Vec::with_capacity(plaintext.len() / 2 + 1024);
+    let mut bytes = room::with_capacity(plaintext.len() / 2 + 1024);
     let writer = age_writer(&mut bytes, &[&recipient])?;
     let counting = Counting { inner: writer, len_bytes: 0 };
     let counting = compress(plaintext, compression, counting).map_err(SealError::Seal)?;
@@ -216,7 +217,8 @@ pub fn unpack(padded: &[u8], plaintext_len_bytes: u32) -> Result<Vec<u8>, SealEr
     let failed = |e: io::Error| SealError::Decompress(e.to_string());
     let mut decoder = zstd::bulk::Decompressor::new().map_err(failed)?;
     decoder.window_log_max(PACK_WINDOW_LOG_MAX).map_err(failed)?;
-    let plaintext = decoder.decompress(frame, plaintext_len_bytes as usize).map_err(failed)?;
+    let mut plaintext = room::with_capacity(plaintext_len_bytes as usize);
+    decoder.decompress_to_buffer(frame, &mut plaintext).map_err(failed)?;
     if plaintext.len() != plaintext_len_bytes as usize {
         return Err(SealError::Decompress(format!("{} bytes instead of {plaintext_len_bytes}", plaintext.len())));
     }
@@ -229,7 +231,7 @@ fn decrypt(bytes: &[u8], identity: &age::x25519::Identity, len_max: u64) -> Resu
         age::DecryptError::NoMatchingKeys => KeyError::NoMatch,
         other => KeyError::Decrypt(other.to_string()),
     })?;
-    let mut plaintext = Vec::with_capacity(bytes.len());
+    let mut plaintext = room::with_capacity(bytes.len());
     let mut limited = reader.take(len_max + 1);
     limited.read_to_end(&mut plaintext).map_err(|e| KeyError::Decrypt(e.to_string()))?;
     if plaintext.len() as u64 > len_max {

@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 
 use super::key::{self, check_key, check_prefix};
 use super::{At, LIST_LEN_MAX, ObjectMeta, Operation, Put, Store, StoreError, StoreTime};
+use crate::room;
 
 /// A temporary file older than this was left by a crash: no put takes a day.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -186,7 +187,8 @@ impl Folder {
         if found.len() > len_max_bytes {
             return Err(Failure::TooLong { len_max_bytes });
         }
-        let mut bytes = Vec::new();
+        // One byte more, to see the end.
+        let mut bytes = room::with_capacity(usize::try_from(found.len().saturating_add(1)).unwrap_or(0));
         // Not by its stated length: the file could grow while it is read.
         let mut file = File::open(&path)?.take(len_max_bytes.saturating_add(1));
         file.read_to_end(&mut bytes)?;

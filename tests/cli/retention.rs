@@ -119,6 +119,45 @@ fn a_manifest_that_does_not_open_keeps_packs_and_is_said_so() {
 }
 
 #[test]
+fn a_snapshot_without_its_packs_is_shown_so_and_does_not_push_out_the_last_one_that_restores() {
+    let sandbox = Sandbox::with_repository();
+    let old = sandbox.backup("vault", "vault-00.snap");
+    next_second();
+    let before = files(&sandbox.repo("packs"));
+    let new = sandbox.backup("vault", "vault-01.snap");
+    let packs = files(&sandbox.repo("packs"));
+    let pack = packs.iter().find(|pack| !before.contains(pack)).expect("a pack of its own");
+    let aside = sandbox.work().join("aside");
+    std::fs::rename(pack, &aside).unwrap();
+    let ran = sandbox.run(gc(&["--dry-run", "--keep-last", "1"])).ok();
+    let row = |name: &str| ran.text().lines().find(|l| l.starts_with(name)).unwrap().to_owned();
+    assert!(row(&new).contains("stays  newest, last, damaged (of its 2 packs 1 missing)"), "{ran:?}");
+    assert!(row(&old).contains("stays  newest-whole, last"), "{ran:?}");
+    assert!(ran.stderr.contains("1 snapshots cannot be restored") && ran.stderr.contains("verify"), "{ran:?}");
+    let objects = sandbox.run(gc(&["--keep-last", "1", "--json"])).ok().objects();
+    assert_eq!((&objects[0]["lost_packs"], &objects[1]["lost_packs"]["missing"]), (&().into(), &1.into()));
+    assert_eq!(objects[2]["dropped"], 0);
+    assert_eq!(sandbox.run(["restore", &old, "-o", "-"]).ok().stdout, fixture("vault-00.snap"));
+    std::fs::rename(&aside, pack).unwrap();
+    assert_eq!(sandbox.run(["restore", &new, "-o", "-"]).ok().stdout, fixture("vault-01.snap"));
+    // What verify has found wrong on this host counts as gone, though its length is right.
+    let mut bytes = std::fs::read(pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(pack).unwrap();
+    std::fs::write(pack, &bytes).unwrap();
+    assert_eq!(sandbox.run(["verify", "--read-data"]).code, 3);
+    let ran = sandbox.run(gc(&["--keep-last", "1", "-v"])).ok();
+    assert!(ran.text().contains("damaged (of its 2 packs 1 damaged)"), "{ran:?}");
+    assert!(ran.text().contains("newest-whole"), "{ran:?}");
+    bytes[middle] ^= 1;
+    std::fs::write(pack, &bytes).unwrap();
+    assert_eq!(sandbox.run(["verify", "--read-data"]).code, 0);
+    let ran = sandbox.run(gc(&["--keep-last", "1"])).ok();
+    assert!(ran.text().contains("1 snapshots set aside"), "{ran:?}");
+}
+
+#[test]
 fn a_budget_is_told_in_words() {
     let (sandbox, _) = three();
     let ran = sandbox.run(["gc", "--dry-run", "--budget", "10GB"]).ok();

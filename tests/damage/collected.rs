@@ -5,7 +5,7 @@ use crate::support::repo::{TestRepository, fixture};
 use hah_vault::archive::Cancel;
 use hah_vault::archive::gc::{GcOptions, gc};
 use hah_vault::archive::retention::Policy;
-use hah_vault_format::ManifestName;
+use hah_vault_format::{ManifestName, ObjectId};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -23,12 +23,19 @@ async fn whole(test: &TestRepository, made: &Made) -> BTreeSet<ManifestName> {
     whole
 }
 
-/// What `gc` makes of a repository when everything is to stay, and when only the newest is.
+/// What `gc` makes of a repository when everything is to stay, and when only the newest is, on a host where `verify
+/// --read-data` has run: packs of the right length with wrong bytes are known.
 pub(super) async fn collected(made: &Made, objects: &Objects) -> [String; 2] {
     let test = TestRepository::with_identity(store_of(objects).await, made.identity.clone());
     let before = whole(&test, made).await;
     let (everything, newest) = (Policy::everything(), Policy::NOTHING);
     [left(made, objects, &before, everything).await, left(made, objects, &before, newest).await]
+}
+
+/// Packs that `verify --read-data` would note on this host.
+fn known_damaged(objects: &Objects) -> BTreeSet<ObjectId> {
+    let packs = objects.iter().filter_map(|(key, bytes)| Some((key.strip_prefix("packs/")?.parse().ok()?, bytes)));
+    packs.filter(|(id, bytes)| ObjectId::of(bytes) != *id).map(|(id, _)| id).collect()
 }
 
 /// Snapshots that restore of those that are listed, and how many packs and indexes were deleted.
@@ -37,7 +44,9 @@ async fn left(made: &Made, objects: &Objects, before: &BTreeSet<ManifestName>, p
     let test = TestRepository::with_identity(store.clone(), made.identity.clone());
     let listed = test.manifests().await;
     let keeps_all = policy == Policy::everything();
-    let options = GcOptions { policy, grace: Duration::ZERO, exclusive: true, force: true, ..GcOptions::default() };
+    let damaged = known_damaged(objects);
+    let options =
+        GcOptions { policy, grace: Duration::ZERO, exclusive: true, force: true, damaged, ..GcOptions::default() };
     // The second run deletes what the first sets aside.
     let (mut deleted, mut is_blocked) = (0, false);
     for _ in 0..2 {

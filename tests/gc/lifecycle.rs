@@ -1,8 +1,11 @@
 //! What goes, when, and what never does.
 
 use super::lab::{HOUR, Lab, content_of, gc, newest_only};
+use crate::support::fault_store::{Fault, FaultStore};
 use crate::support::repo::TestRepository;
 use crate::support::s3_server::S3Server;
+use hah_vault::agent::Journal;
+use hah_vault::agent::lock::{Attempt, LeaseLock, Lock};
 use hah_vault::archive::gc::GcOptions;
 use hah_vault::archive::retention::{Policy, Reason, Verdict};
 use hah_vault::archive::{Cancel, GRACE, gc as collector};
@@ -87,6 +90,36 @@ async fn what_a_crashed_run_left_goes_after_the_grace_and_not_before() {
     lab.assert_all_restore(&[kept], [1]).await;
 }
 
+/// Two agents whose credentials may not delete.
+#[tokio::test]
+async fn old_terms_of_leases_go_after_the_grace_and_the_highest_stays_whatever_its_age() {
+    let lab = Lab::new().await;
+    let store = Arc::new(FaultStore::new(lab.memory.clone()));
+    store.always(Operation::Delete, Fault::Deny);
+    let lease =
+        |name: &str| LeaseLock::new(store.clone(), name.parse().unwrap(), "host".into(), Duration::from_secs(300));
+    let (one, other) = (lease("agent"), lease("agent-2"));
+    let journal = Journal::new();
+    assert!(matches!(one.take().await.unwrap(), Attempt::Held(_)));
+    assert!(matches!(other.take().await.unwrap(), Attempt::Held(_)));
+    for _ in 0..30 {
+        lab.advance(HOUR);
+        assert!(one.renew(&journal).await.unwrap());
+    }
+    assert_eq!((lab.count("leases/agent/").await, lab.count("leases/agent-2/").await), (31, 1));
+    // Terms 1 to 6 were put more than a day ago.
+    assert_eq!(lab.gc(&newest_only()).await.unwrap().leftovers.count, 6);
+    assert!(one.renew(&journal).await.unwrap(), "the holder keeps it");
+    lab.advance(1000 * HOUR);
+    assert_eq!(lab.gc(&newest_only()).await.unwrap().leftovers.count, 25);
+    let terms = lab.keys("leases/").await;
+    assert_eq!(terms, ["leases/agent-2/00000000000000000001", "leases/agent/00000000000000000032"]);
+    assert!(lab.plan(&newest_only()).await.unwrap().is_empty());
+    // Who comes next goes on from there.
+    assert!(matches!(lease("agent").take().await.unwrap(), Attempt::Held(_)));
+    assert_eq!(lab.keys("leases/agent/").await.last().unwrap(), "leases/agent/00000000000000000033");
+}
+
 #[tokio::test]
 async fn a_pack_whose_index_is_young_stays() {
     let lab = Lab::new().await;
@@ -108,6 +141,9 @@ async fn keys_of_another_form_are_left_alone() {
         "packs/short",
         "index/0",
         "holds/x",
+        "leases/agent/7",
+        "leases/agent/00000000000000000001.old",
+        "leases/00000000000000000001",
         "v2/packs/aa",
     ];
     for key in foreign {
@@ -201,7 +237,7 @@ async fn a_plan_changes_nothing_and_a_second_gc_finds_nothing_to_do() {
     assert_eq!((recording.counts().put, recording.counts().delete), (0, 0));
     let before: Vec<_> = recording.log().into_iter().filter(|(op, _)| *op == Operation::List).collect();
     let prefixes: Vec<&str> = before.iter().map(|(_, key)| key.as_str()).collect();
-    assert_eq!(prefixes, ["packs/", "index/", "manifests/", "trash/", "holds/", "probe/"]);
+    assert_eq!(prefixes, ["packs/", "index/", "manifests/", "trash/", "holds/", "probe/", "leases/"]);
     lab.gc(&newest_only()).await.unwrap();
     assert!(lab.plan(&newest_only()).await.unwrap().is_empty());
 }

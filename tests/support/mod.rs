@@ -15,6 +15,7 @@ pub mod repo;
 pub mod s3_server;
 pub mod service_server;
 pub mod small_disk;
+pub mod snapshot;
 pub mod state;
 pub mod stopping_store;
 pub mod tools;

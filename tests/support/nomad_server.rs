@@ -33,6 +33,8 @@ pub struct State {
     /// A refused restore answers with the wrong error.
     pub race: bool,
     pub restored: Option<Vec<u8>>,
+    /// What it gives of itself after a restore, if that is not what was restored.
+    pub after_restore: Option<Vec<u8>>,
     /// Makes tokens that are good here, besides [`TOKEN`].
     pub cluster: Option<Cluster>,
     /// After a restore there is no leader.
@@ -66,6 +68,7 @@ impl NomadServer {
             unknown_times: 0,
             race: false,
             restored: None,
+            after_restore: None,
             cluster: None,
             loses_leader: false,
             index: 15,
@@ -177,6 +180,7 @@ impl Handler for Agent {
             ("GET", PATH) => state.snapshot(request),
             ("PUT" | "POST", PATH) if request.body.starts_with(&[0x1f, 0x8b]) => {
                 state.restored = Some(request.body.clone());
+                state.snapshot = state.after_restore.clone().unwrap_or_else(|| request.body.clone());
                 state.has_leader &= !state.loses_leader;
                 plain("200 OK", "")
             }

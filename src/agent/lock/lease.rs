@@ -1,4 +1,4 @@
-//! A lease in the store: objects that are only ever put if absent (SPEC §12, decision 020).
+//! A lease in the store: objects that are only ever put if absent (SPEC §11.2, decision 020).
 //!
 //! `leases/<name>/<term>` says who holds the lease from its modification time on, and for how long. Who wants it, or wants
 //! to keep it, puts the next term; of two who try, the store lets one. The highest term is the one that counts.
@@ -113,7 +113,7 @@ impl LeaseLock {
         Ok(true)
     }
 
-    /// Deletes old terms; credentials without delete leave them to gc.
+    /// Deletes old terms; credentials without delete leave them to `gc`, which keeps those of the last day and the highest.
     async fn forget(&self, older: &[u64]) {
         let old = older.len().saturating_sub(TERMS_KEPT);
         for term in older.iter().take(old.min(DELETES_MAX)) {

@@ -138,14 +138,20 @@ fn is_tidied(kind: ServiceKind, tag: &str) -> bool {
     }
 }
 
-/// Types that only somebody who uses the server makes.
-pub(super) fn is_user_data(kind: ServiceKind, tag: &str) -> bool {
+/// An unused Vault keeps some entries of its own under `logical/`: one in 1.8, those of its OIDC provider since 1.9. More
+/// than so many are somebody's secrets.
+const VAULT_LOGICAL_MAX: u64 = 24;
+
+/// Records that only somebody who uses the server makes.
+pub(super) fn is_user_data(kind: ServiceKind, of: &RecordCount) -> bool {
+    let tag = of.tag.as_str();
     match kind {
         // Keys, sessions, prepared queries, intentions.
         ServiceKind::Consul => matches!(tag, "2" | "3" | "7" | "12"),
         // Nodes, jobs, allocations, volumes, services, variables.
         ServiceKind::Nomad => matches!(tag, "0" | "1" | "4" | "18" | "21" | "22"),
-        ServiceKind::Vault => false,
+        // Entries of mounts. Logins may have been set up to reach it.
+        ServiceKind::Vault => tag == "logical" && of.count > VAULT_LOGICAL_MAX,
     }
 }
 
@@ -232,6 +238,13 @@ mod tests {
 
     fn counts(of: &[(&str, u64)]) -> Vec<RecordCount> {
         of.iter().map(|(tag, count)| RecordCount { tag: (*tag).into(), count: *count }).collect()
+    }
+
+    #[test]
+    fn a_vault_with_more_than_its_own_entries_is_in_use() {
+        let is_used = |tag: &str, count| is_user_data(ServiceKind::Vault, &counts(&[(tag, count)])[0]);
+        assert!(!is_used("logical", VAULT_LOGICAL_MAX) && is_used("logical", VAULT_LOGICAL_MAX + 1));
+        assert!(!is_used("core", 100) && !is_used("sys", 100));
     }
 
     #[test]

@@ -103,7 +103,7 @@ async fn refuse_in_use(
     let found = count::records_of(&manifest.name.source, service, cancel).await;
     let found = found.map_err(|source| DrillError::Unknown { kind, source: Box::new(source) })?;
     let records: u64 = found.iter().map(|count| count.count).sum();
-    let data = found.iter().find(|count| count::is_user_data(kind, &count.tag));
+    let data = found.iter().find(|count| count::is_user_data(kind, count));
     match data {
         Some(data) => {
             let what = format!("{} records of type {}", data.count, count::word(kind, &data.tag));

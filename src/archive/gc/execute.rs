@@ -32,7 +32,7 @@ pub struct GcReport {
     pub packs: Amount,
     /// Indexes deleted.
     pub indexes: Amount,
-    /// Leftovers of the store's own trials deleted.
+    /// Leftovers of the store's own trials, and terms of leases that newer ones have followed, deleted.
     pub leftovers: Amount,
     /// Objects that the store refused to delete, for example because they are locked.
     pub refused: u64,

@@ -19,14 +19,15 @@ pub mod trash;
 pub mod undelete;
 
 pub use execute::{GcReport, execute};
+pub use packs::LostPacks;
 pub use plan::{Plan, Row, TooMany, plan};
 
 use super::retention::Policy;
 use super::rules::Rules;
 use super::{ArchiveError, Cancel, GRACE, Repository};
 use hah_vault_format::text::Scope;
-use hah_vault_format::{ManifestName, SourceName};
-use std::collections::BTreeMap;
+use hah_vault_format::{ManifestName, ObjectId, SourceName};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Planning may take this long, and so may the time between a trash copy and the end of its manifest: an eighth of the
@@ -52,6 +53,8 @@ pub struct GcOptions {
     pub exclusive: bool,
     /// Manifests that do not open and shall not keep packs from being deleted.
     pub ignore: Vec<ManifestName>,
+    /// Packs whose bytes `verify` found wrong: what needs them takes no place in retention.
+    pub damaged: BTreeSet<ObjectId>,
     /// Retire also more than half of a source's manifests.
     pub force: bool,
     /// Which rules hold: all.
@@ -68,6 +71,7 @@ impl Default for GcOptions {
             grace: GRACE,
             exclusive: false,
             ignore: Vec::new(),
+            damaged: BTreeSet::new(),
             force: false,
             rules: Rules::ALL,
         }

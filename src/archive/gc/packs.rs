@@ -1,9 +1,13 @@
 //! The table of packs: what was listed, and what names it. A few dozen bytes for each, however many manifests there are.
 
+use crate::archive::reuse::length_agrees;
 use crate::store::{ObjectMeta, StoreTime};
-use hah_vault_format::ObjectId;
+use hah_vault_format::manifest::PackRef;
 use hah_vault_format::name::{INDEX_PREFIX, PACKS_PREFIX};
-use std::collections::HashMap;
+use hah_vault_format::{Manifest, ObjectId};
+use serde::Serialize;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 /// Numbers in the table that manifests hold altogether, for the figures of what they free: 64 MB. Beyond that the figures are
 /// missing; what may be deleted is known all the same.
@@ -35,6 +39,36 @@ impl Row {
     /// Modification time of the younger object.
     pub fn modified(&self) -> Option<StoreTime> {
         [self.pack, self.index].into_iter().flatten().map(|part| part.modified).max()
+    }
+}
+
+/// Packs that a snapshot needs, and how many of them are not as it needs them. Indexes are not looked at: a restore does
+/// without them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct LostPacks {
+    /// How many it names.
+    pub of: usize,
+    /// Not listed.
+    pub missing: usize,
+    /// Listed with another length.
+    pub other_length: usize,
+    /// Of the right length, but `verify` found on this host that their bytes are wrong.
+    pub damaged: usize,
+}
+
+impl LostPacks {
+    /// Whether all are there.
+    pub fn is_none(&self) -> bool {
+        self.missing + self.other_length + self.damaged == 0
+    }
+}
+
+/// `of its 5 packs 2 missing, 1 of another length`.
+impl fmt::Display for LostPacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [(self.missing, "missing"), (self.other_length, "of another length"), (self.damaged, "damaged")];
+        let kinds: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        write!(f, "of its {} packs {}", self.of, kinds.join(", "))
     }
 }
 
@@ -104,6 +138,25 @@ impl Packs {
         let numbers: Numbers = ids.iter().filter_map(|id| self.number(*id)).collect();
         self.numbers_given += numbers.len();
         Some(numbers)
+    }
+
+    /// Which packs of a manifest are not there as it needs them; `damaged` ones are known to be. Only where a test has the
+    /// packs listed last nothing is known.
+    pub fn lost(&self, manifest: &Manifest, damaged: &BTreeSet<ObjectId>) -> LostPacks {
+        let mut lost = LostPacks { of: manifest.packs.len(), ..LostPacks::default() };
+        for pack in manifest.packs.iter().filter(|_| self.listed) {
+            match self.listed_len_bytes(pack) {
+                None => lost.missing += 1,
+                Some(len_bytes) if !length_agrees(pack, len_bytes) => lost.other_length += 1,
+                Some(_) => lost.damaged += usize::from(damaged.contains(&pack.id)),
+            }
+        }
+        lost
+    }
+
+    fn listed_len_bytes(&self, pack: &PackRef) -> Option<u64> {
+        let row = self.rows.get(*self.numbers.get(&pack.id)? as usize)?;
+        row.pack.map(|part| part.len_bytes)
     }
 
     pub fn rows(&self) -> &[Row] {

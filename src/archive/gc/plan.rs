@@ -1,12 +1,12 @@
 //! What a gc would do, and why.
 
 use super::budget::Growth;
-use super::packs::{self, Numbers};
+use super::packs::{self, LostPacks, Numbers};
 use super::survey::{self, Facts, Found, Survey, older};
 use super::{GcOptions, GcReport, check_scope};
 use crate::archive::manifests::Listed;
-use crate::archive::retention::{self, Candidate, Moment, Reason, Verdict};
-use crate::archive::{ArchiveError, Cancel, GRACE, Repository};
+use crate::archive::retention::{self, Candidate, Health, Moment, Reason, Verdict};
+use crate::archive::{ArchiveError, Cancel, GRACE, Repository, STORE_CLOCK_TOLERANCE};
 use crate::store::StoreTime;
 use hah_vault_format::{ManifestName, ObjectId, SourceName, TrashName};
 use serde::Serialize;
@@ -22,6 +22,8 @@ pub struct Row {
     pub len_bytes: u64,
     /// When it was put, by the store's time.
     pub modified: StoreTime,
+    /// Packs that it needs and that are not there: it cannot be restored.
+    pub lost: Option<LostPacks>,
     /// What becomes of it.
     pub verdict: Verdict,
 }
@@ -150,7 +152,7 @@ fn decide(survey: &Survey, options: &GcOptions) -> Plan {
     // Rule: a manifest that does not open may name any pack.
     let may_delete = blocked_by.is_empty() || !options.rules.unreadable_stops;
     let unnamed = if may_delete { unnamed(survey, options) } else { Vec::new() };
-    let leftovers = survey.probes.iter().filter(|o| older(o.modified, survey.now, options.grace));
+    let leftovers = survey.leftovers.iter().filter(|o| older(o.modified, survey.now, options.grace));
     let leftovers: Vec<(String, u64)> = leftovers.map(|o| (o.key.clone(), o.len_bytes)).collect();
     let mut plan = Plan {
         start: survey.start,
@@ -185,15 +187,16 @@ fn judge<'s>(survey: &'s Survey, options: &GcOptions) -> Vec<Judged<'s>> {
     let moment = Moment { now: survey.now, young };
     let mut by_source: BTreeMap<&SourceName, Vec<Known<'s>>> = BTreeMap::new();
     for seen in &survey.manifests {
-        let (tags, packs, opens) = match &seen.found {
+        let facts = match &seen.found {
             Found::Gone => continue,
-            Found::Broken(_) => (Vec::new(), None, false),
-            Found::Open(Facts { tags, packs }) => (tags.clone(), packs.as_ref(), true),
+            Found::Broken(_) => None,
+            Found::Open(facts) => Some(facts),
         };
         let Listed { name, len_bytes, modified } = &seen.listed;
-        let held = survey.holds.contains_key(name);
-        let candidate = Candidate { name: name.clone(), modified: *modified, opens, tags, held };
-        by_source.entry(&name.source).or_default().push(Known { candidate, len_bytes: *len_bytes, packs });
+        let (held, tags) = (survey.holds.contains_key(name), facts.map(|facts| facts.tags.clone()).unwrap_or_default());
+        let health = health(facts, *modified, survey, options);
+        let candidate = Candidate { name: name.clone(), modified: *modified, health, tags, held };
+        by_source.entry(&name.source).or_default().push(Known { candidate, len_bytes: *len_bytes, facts });
     }
     let mut judged = Vec::with_capacity(survey.manifests.len());
     for (source, known) in by_source {
@@ -204,9 +207,11 @@ fn judge<'s>(survey: &'s Survey, options: &GcOptions) -> Vec<Judged<'s>> {
         } else {
             vec![Verdict::Keep(vec![Reason::NotAsked]); candidates.len()]
         };
-        for (Known { candidate, len_bytes, packs }, verdict) in known.into_iter().zip(verdicts) {
-            let row = Row { name: candidate.name, len_bytes, modified: candidate.modified, verdict };
-            judged.push(Judged { row, packs });
+        for (Known { candidate, len_bytes, facts }, verdict) in known.into_iter().zip(verdicts) {
+            let Candidate { name, modified, health, .. } = candidate;
+            let lost = facts.filter(|_| health == Health::Damaged).map(|facts| facts.lost);
+            let row = Row { name, len_bytes, modified, lost, verdict };
+            judged.push(Judged { row, packs: facts.and_then(|facts| facts.packs.as_ref()) });
         }
     }
     judged
@@ -216,7 +221,20 @@ fn judge<'s>(survey: &'s Survey, options: &GcOptions) -> Vec<Judged<'s>> {
 struct Known<'s> {
     candidate: Candidate,
     len_bytes: u64,
-    packs: Option<&'s Numbers>,
+    /// `None`: it does not open.
+    facts: Option<&'s Facts>,
+}
+
+/// What the listings show of a manifest.
+fn health(facts: Option<&Facts>, modified: StoreTime, survey: &Survey, options: &GcOptions) -> Health {
+    let Some(Facts { lost, .. }) = facts else { return Health::Unreadable };
+    if lost.is_none() {
+        return Health::Whole;
+    }
+    // Packs are put before their manifest, but listed before it, too: those of one that was put meanwhile may be too young.
+    let was_there = older(modified, survey.start, STORE_CLOCK_TOLERANCE) || options.exclusive;
+    let is_only_missing = lost.other_length + lost.damaged == 0;
+    if is_only_missing && !was_there { Health::Unknown } else { Health::Damaged }
 }
 
 fn too_many(judged: &[Judged]) -> Vec<TooMany> {
@@ -271,7 +289,7 @@ impl Plan {
         let manifests: u64 = self.rows.iter().map(|row| row.len_bytes).sum();
         let trash: u64 = survey.trash.iter().map(|copy| copy.len_bytes).sum();
         let others: u64 = survey.holds.values().map(|held| held.len_bytes).sum::<u64>()
-            + survey.probes.iter().map(|o| o.len_bytes).sum::<u64>();
+            + survey.leftovers.iter().chain(&survey.terms).map(|o| o.len_bytes).sum::<u64>();
         self.listed_bytes = rows + manifests + trash + others;
         let Some(stays) = self.stays(survey, judged) else { return };
         let kept_rows: u64 =

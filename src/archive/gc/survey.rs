@@ -1,6 +1,6 @@
 //! What is in the store, looked at in the one order in which nothing in use can be overlooked (DESIGN §7, gc 1 to 5).
 
-use super::packs::{Numbers, Packs};
+use super::packs::{LostPacks, Numbers, Packs};
 use super::trash::Trashed;
 use super::{CONCURRENT_MAX, GcOptions, STEP_LIMIT};
 use crate::archive::hold::Held;
@@ -12,8 +12,8 @@ use crate::keys::SourceKeyring;
 use crate::pipeline::seal::{self, MANIFEST_OBJECT_LEN_BYTES_MAX};
 use crate::store::{ObjectMeta, StoreError, StoreTime};
 use futures::StreamExt;
-use hah_vault_format::name::{INDEX_PREFIX, PACKS_PREFIX};
-use hah_vault_format::{Manifest, ManifestName, ObjectId, SourceName};
+use hah_vault_format::name::{INDEX_PREFIX, LEASES_PREFIX, PACKS_PREFIX, lease_term};
+use hah_vault_format::{Label, Manifest, ManifestName, ObjectId, SourceName};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub(super) struct Facts {
     pub tags: Vec<Tag>,
     /// `None`: too many to be remembered.
     pub packs: Option<Numbers>,
+    /// What is not there of these packs.
+    pub lost: LostPacks,
 }
 
 /// Everything that a plan is made from.
@@ -67,7 +69,10 @@ pub(super) struct Survey {
     /// Young trash copies that do not open.
     pub trash_unreadable: Vec<String>,
     pub holds: HashMap<ManifestName, Held>,
-    pub probes: Vec<ObjectMeta>,
+    /// What may go once it is older than the grace: the store's own trials, and terms of leases that newer ones have followed.
+    pub leftovers: Vec<ObjectMeta>,
+    /// The highest terms of leases, which stay whatever their age: the next one follows them.
+    pub terms: Vec<ObjectMeta>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,13 +99,15 @@ pub(super) async fn take(
         set_aside: HashSet::new(),
         trash_unreadable: Vec::new(),
         holds: HashMap::new(),
-        probes: Vec::new(),
+        leftovers: Vec::new(),
+        terms: Vec::new(),
     };
     let looker =
         Looker { repository, options, cancel, keys: HashMap::new(), room: Semaphore::new(READ_KIB_MAX as usize) };
     looker.look(&mut survey).await?;
     survey.holds = repository.list_holds(None).await?.into_iter().map(|held| (held.name.clone(), held)).collect();
-    survey.probes = repository.store.list(PROBE_PREFIX).await?;
+    survey.leftovers = repository.store.list(PROBE_PREFIX).await?;
+    survey.leases(repository.store.list(LEASES_PREFIX).await?);
     survey.check_gone(options)?;
     let end = repository.store.now().await?;
     survey.check_time(end, repository.world.since_boot(), options)?;
@@ -164,7 +171,8 @@ impl Looker<'_> {
                     if self.options.rules.future_names || !is_future(&listed, survey.now) {
                         survey.packs.name(&ids);
                     }
-                    Found::Open(Facts { tags: tags::of(&manifest), packs: survey.packs.numbers(&ids) })
+                    let lost = survey.packs.lost(&manifest, &self.options.damaged);
+                    Found::Open(Facts { tags: tags::of(&manifest), packs: survey.packs.numbers(&ids), lost })
                 }
             };
             survey.manifests.push(Seen { listed, found });
@@ -230,6 +238,12 @@ impl Looker<'_> {
     }
 }
 
+/// The name of the lease whose term lies under a key.
+fn lease_of(key: &str) -> Option<Label> {
+    let name: Label = key.strip_prefix(LEASES_PREFIX)?.split_once('/')?.0.parse().ok()?;
+    lease_term(&name, key).map(|_| name)
+}
+
 enum Read {
     Gone,
     Broken(String),
@@ -251,6 +265,18 @@ pub(super) fn older(modified: StoreTime, now: StoreTime, than: Duration) -> bool
 }
 
 impl Survey {
+    /// Agents whose credentials may not delete leave their old terms here. Keys of another form are left alone.
+    fn leases(&mut self, mut listed: Vec<ObjectMeta>) {
+        listed.retain(|object| lease_of(&object.key).is_some());
+        // By name, then term: terms have leading zeros.
+        listed.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let mut listed = listed.into_iter().peekable();
+        while let Some(object) = listed.next() {
+            let is_last = listed.peek().is_none_or(|next| lease_of(&next.key) != lease_of(&object.key));
+            if is_last { self.terms.push(object) } else { self.leftovers.push(object) }
+        }
+    }
+
     /// A manifest that was there and is gone was set aside by another collector, and then its copy is in the trash that was
     /// listed afterwards. Otherwise something goes on that this run does not understand.
     fn check_gone(&self, options: &GcOptions) -> Result<(), ArchiveError> {

@@ -10,7 +10,7 @@ const MOMENT: Moment = Moment { now: StoreTime { unix_ms: NOW_S as i64 * 1000 },
 fn candidate(unix_s: u64, suffix: u32) -> Candidate {
     let name = ManifestName { source: "vault".parse().unwrap(), time: UnixTime::from_unix_s(unix_s).unwrap(), suffix };
     let modified = StoreTime { unix_ms: i64::try_from(unix_s.min(NOW_S - 1)).unwrap() * 1000 };
-    Candidate { name, modified, opens: true, tags: Vec::new(), held: false }
+    Candidate { name, modified, health: Health::Whole, tags: Vec::new(), held: false }
 }
 
 /// A snapshot every so often, the newest first, ending now.
@@ -88,11 +88,48 @@ fn what_claims_a_time_that_has_not_come_stays_and_counts_for_nothing() {
 #[test]
 fn what_does_not_open_stays_and_counts_for_nothing() {
     let mut manifests = every(3600, 5);
-    manifests[0].opens = false;
+    manifests[0].health = Health::Unreadable;
     let verdicts = plan(&manifests, &Policy { keep_last: 1, ..Policy::NOTHING }, &MOMENT);
     assert_eq!(verdicts[0], Verdict::Keep(vec![Reason::Unreadable]));
     assert_eq!(verdicts[1], Verdict::Keep(vec![Reason::Newest, Reason::Last]));
     assert!(!verdicts[2].keeps());
+}
+
+#[test]
+fn what_lost_packs_takes_no_place_and_goes_when_it_would_have_gone() {
+    let mut manifests = every(3600, 6);
+    manifests[0].health = Health::Damaged;
+    manifests[2].health = Health::Unknown;
+    let verdicts = plan(&manifests, &Policy { keep_last: 3, ..Policy::NOTHING }, &MOMENT);
+    assert_eq!(
+        verdicts,
+        [
+            Verdict::Keep(vec![Reason::Newest, Reason::Last, Reason::Damaged]),
+            Verdict::Keep(vec![Reason::NewestWhole, Reason::Last]),
+            Verdict::Keep(vec![Reason::Last]),
+            Verdict::Keep(vec![Reason::Last]),
+            Verdict::Keep(vec![Reason::Last]),
+            Verdict::Drop { instead: Some(manifests[1].name.clone()) },
+        ]
+    );
+    // Three newer ones, and its places are taken.
+    let mut later: Vec<Candidate> = (1..4).map(|i| candidate(NOW_S + i * 3600, 9)).collect();
+    later.extend(manifests);
+    let moment = Moment { now: StoreTime { unix_ms: MOMENT.now.unix_ms + 4 * 3_600_000 }, ..MOMENT };
+    let verdicts = plan(&later, &Policy { keep_last: 3, ..Policy::NOTHING }, &moment);
+    let kept: Vec<usize> = (0..later.len()).filter(|i| verdicts[*i].keeps()).collect();
+    assert_eq!(kept, [0, 1, 2]);
+}
+
+#[test]
+fn the_window_is_counted_from_the_newest_whole_one() {
+    let mut manifests = every(DAY_S, 5);
+    manifests[0].health = Health::Damaged;
+    let within = Policy { keep_within: Duration::from_secs(2 * DAY_S), ..Policy::NOTHING };
+    assert_eq!(kept(&manifests, &within), [0, 1, 2]);
+    // If none is whole, they are judged as if all were.
+    manifests.iter_mut().for_each(|one| one.health = Health::Damaged);
+    assert_eq!(kept(&manifests, &within), [0, 1]);
 }
 
 #[test]
@@ -151,7 +188,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     })
 }
 
-/// Up to two years back and a day ahead; clustered, with doubles, broken, held, tagged and young ones.
+/// Up to two years back and a day ahead; clustered, with doubles, damaged, broken, held, tagged and young ones.
 fn histories() -> impl Strategy<Value = Vec<Candidate>> {
     let span = prop_oneof![0u64..7200, 0..10 * DAY_S, 0..800 * DAY_S];
     let one = (span, 0u32..4, 0u8..16, any::<bool>());
@@ -159,7 +196,12 @@ fn histories() -> impl Strategy<Value = Vec<Candidate>> {
         let mut seen = HashSet::new();
         let made = list.into_iter().map(|(back_s, suffix, kind, late)| {
             let mut one = candidate(NOW_S + DAY_S / 2 - back_s, suffix);
-            one.opens = kind != 0;
+            one.health = match kind {
+                0 => Health::Unreadable,
+                3..6 => Health::Damaged,
+                6 => Health::Unknown,
+                _ => Health::Whole,
+            };
             one.held = kind == 1;
             one.tags = if kind == 2 { vec!["a".parse().unwrap()] } else { Vec::new() };
             one.modified.unix_ms += if late { 40_000_000 } else { 0 };
@@ -216,17 +258,60 @@ proptest! {
     }
 
     #[test]
-    fn the_newest_that_opens_and_all_that_must_stay_do(
+    fn the_newest_that_opens_the_newest_whole_and_all_that_must_stay_do(
         manifests in histories(), policy in policies(), moment in moments(),
     ) {
         let verdicts = plan(&manifests, &policy, &moment);
-        let counted = |c: &&Candidate| c.opens && !is_future(c, moment.now);
-        let newest = manifests.iter().filter(counted).max_by_key(|c| (c.name.time, c.modified, c.name.suffix));
+        let newest = newest(&manifests, &moment, &|health| health != Health::Unreadable);
+        let whole = self::newest(&manifests, &moment, &|health| health == Health::Whole);
         prop_assert_eq!(with(Reason::Newest, &verdicts), usize::from(newest.is_some()));
+        prop_assert_eq!(with(Reason::NewestWhole, &verdicts), usize::from(whole.is_some() && whole != newest));
         for (one, verdict) in manifests.iter().zip(&verdicts) {
-            let must = newest == Some(one) || one.held || !one.opens || is_future(one, moment.now);
+            let named = [newest, whole].contains(&Some(one));
+            let must = named || one.held || one.health == Health::Unreadable || is_future(one, moment.now);
             prop_assert!(verdict.keeps() || !must, "{}", one.name);
             prop_assert!(*verdict != Verdict::Keep(Vec::new()));
+            prop_assert!(*verdict != Verdict::Keep(vec![Reason::Damaged]));
+        }
+    }
+
+    #[test]
+    fn damage_lets_nothing_go(manifests in histories(), policy in policies(), moment in moments(), all in any::<bool>()) {
+        // Some damage, or all that there is.
+        let mut before = manifests.clone();
+        let lost = |health| health == Health::Damaged || all && health == Health::Unknown;
+        before.iter_mut().filter(|one| lost(one.health)).for_each(|one| one.health = Health::Whole);
+        let was = plan(&before, &policy, &moment);
+        let is = plan(&manifests, &policy, &moment);
+        // Not even what is damaged now, unless something else was damaged before.
+        for ((was, is), one) in was.iter().zip(&is).zip(&manifests) {
+            let counts = all || one.health == Health::Whole;
+            prop_assert!(is.keeps() || !was.keeps() || !counts, "{}", one.name);
+        }
+    }
+
+    #[test]
+    fn whole_ones_are_judged_as_if_the_damaged_were_not_there(
+        manifests in histories(), policy in policies(), moment in moments(),
+    ) {
+        let damaged = |c: &Candidate| matches!(c.health, Health::Damaged | Health::Unknown);
+        let others: Vec<Candidate> = manifests.iter().filter(|c| !damaged(c)).cloned().collect();
+        let is = stays(&manifests, &policy, &moment);
+        let is: Vec<Candidate> = is.into_iter().filter(|c| !damaged(c)).collect();
+        prop_assert_eq!(is, stays(&others, &policy, &moment));
+    }
+
+    #[test]
+    fn damaged_ones_are_judged_as_if_all_were_whole(
+        manifests in histories(), policy in policies(), moment in moments(),
+    ) {
+        let mut whole = manifests.clone();
+        let damaged = |c: &Candidate| matches!(c.health, Health::Damaged | Health::Unknown);
+        whole.iter_mut().filter(|c| damaged(c)).for_each(|c| c.health = Health::Whole);
+        let is = plan(&manifests, &policy, &moment);
+        let would = plan(&whole, &policy, &moment);
+        for i in (0..manifests.len()).filter(|i| damaged(&manifests[*i])) {
+            prop_assert_eq!(is[i].keeps(), would[i].keeps(), "{}", &manifests[i].name);
         }
     }
 
@@ -234,7 +319,9 @@ proptest! {
     fn no_rule_keeps_more_than_it_was_asked_for(manifests in histories(), policy in policies(), moment in moments()) {
         let verdicts = plan(&manifests, &policy, &moment);
         for (reason, _, count) in rules(&policy) {
-            prop_assert!(with(reason, &verdicts) <= count as usize, "{:?}", reason);
+            for whole in [true, false] {
+                prop_assert!(of_health(whole, reason, &manifests, &verdicts) <= count as usize, "{:?}", reason);
+            }
         }
     }
 
@@ -242,9 +329,22 @@ proptest! {
     fn each_rule_fills_its_places_while_there_are_buckets(manifests in histories(), policy in policies()) {
         let verdicts = plan(&manifests, &policy, &MOMENT);
         for (reason, bucket, count) in rules(&policy) {
-            let counted = manifests.iter().filter(|c| c.opens && !is_future(c, MOMENT.now));
+            let counted = manifests.iter().filter(|c| c.health == Health::Whole && !is_future(c, MOMENT.now));
             let buckets: HashSet<u64> = counted.map(|c| bucket(c.name.time)).collect();
-            prop_assert_eq!(with(reason, &verdicts), buckets.len().min(count as usize), "{:?}", reason);
+            let filled = of_health(true, reason, &manifests, &verdicts);
+            prop_assert_eq!(filled, buckets.len().min(count as usize), "{:?}", reason);
         }
     }
+}
+
+/// The newest of those of some health that do not claim a time to come.
+fn newest<'c>(all: &'c [Candidate], moment: &Moment, of: &dyn Fn(Health) -> bool) -> Option<&'c Candidate> {
+    let counted = all.iter().filter(|c| of(c.health) && !is_future(c, moment.now));
+    counted.max_by_key(|c| (c.name.time, c.modified, c.name.suffix))
+}
+
+/// How many stay for a reason, of those that are whole, or of the others.
+fn of_health(whole: bool, reason: Reason, manifests: &[Candidate], verdicts: &[Verdict]) -> usize {
+    let of = manifests.iter().zip(verdicts).filter(|(c, _)| (c.health == Health::Whole) == whole);
+    with(reason, &of.map(|(_, verdict)| verdict.clone()).collect::<Vec<_>>())
 }

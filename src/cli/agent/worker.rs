@@ -9,6 +9,7 @@ use super::Base;
 use super::plan::AgentPlan;
 use crate::agent::{Failure, Moment, Outcome, RunKind, Stored, Summary, Task, Worker};
 use crate::archive::gc::{GcOptions, execute, plan};
+use crate::archive::host_state::HostState;
 use crate::archive::restore::{Exactness, restore_to_file};
 use crate::archive::{ArchiveError, Cancel, Monitor, Repository};
 use crate::exit::Exit;
@@ -127,6 +128,7 @@ impl ArchiveWorker {
         let options = GcOptions {
             policy: self.plan.policy.clone().unwrap_or_else(crate::archive::retention::Policy::everything),
             policies: self.plan.policies.clone(),
+            damaged: context.state(&repository).as_ref().map(HostState::damaged).unwrap_or_default(),
             ..GcOptions::default()
         };
         let plan = plan(&repository, &options, &context.cancel).boxed().await?;

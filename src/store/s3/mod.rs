@@ -21,6 +21,7 @@ use super::{
     At, LIST_LEN_MAX, ObjectMeta, Operation, Patience, Put, Store, StoreError, StoreOptions, StoreTime, StoreUrl,
     random,
 };
+use crate::room;
 use failure::Failure;
 use settings::{Nothing, Process, Settings, Surroundings};
 use wire::Wire;
@@ -160,7 +161,7 @@ impl S3Store {
         let path = self.path(call.key);
         self.call(call, |operator| {
             let path = path.clone();
-            async move { Ok(operator.read(&path).await?.to_bytes()) }
+            async move { Ok(joined(operator.read(&path).await?)) }
         })
         .await
     }
@@ -368,6 +369,18 @@ impl<'a> Call<'a> {
     fn small(operation: Operation, key: &'a str) -> Self {
         Self { operation, key, len_bytes: 0, answer_len_bytes_max: ANSWER_LEN_BYTES_MAX }
     }
+}
+
+/// One run of bytes.
+fn joined(pieces: opendal::Buffer) -> Bytes {
+    if pieces.current().len() == pieces.len() {
+        return pieces.to_bytes();
+    }
+    let mut bytes = room::with_capacity(pieces.len());
+    for piece in pieces {
+        bytes.extend_from_slice(&piece);
+    }
+    bytes.into()
 }
 
 fn meta(key: &str, found: &opendal::Metadata) -> Option<ObjectMeta> {
