@@ -1,6 +1,7 @@
 //! The real binary, in an empty home, as a person would use it.
 
 mod agent;
+mod agent_telling;
 mod check;
 mod config;
 mod happy;

@@ -332,5 +332,7 @@ pub(super) fn describe(plan: &AgentPlan) -> Value {
         json!({"kind": job.task.kind.as_str(), "source": job.task.source, "schedule": job.schedule.text(),
                "time_zone": job.schedule.zone_name(), "jitter_s": job.schedule.jitter().as_secs()})
     });
-    json!({"type": "agent", "listen": plan.listen.to_string(), "jobs": jobs.collect::<Vec<Value>>()})
+    let own = plan.retention.policies.iter().map(|(source, policy)| (source.to_string(), json!(policy.describe())));
+    json!({"type": "agent", "listen": plan.listen.to_string(), "jobs": jobs.collect::<Vec<Value>>(),
+           "retention": plan.retention.policy.describe(), "retention_of": own.collect::<serde_json::Map<_, _>>()})
 }
