@@ -158,11 +158,21 @@ async fn its_page_backs_up_verifies_and_rehearses_a_real_repository() {
     browser.seen("Verification: done").await;
     browser.confirmed("Rehearse…", "Start").await;
     browser.seen("Rehearsal: done").await;
+    picture(&browser, "real").await;
     browser.click("Details").await;
     browser.until("JSON.parse(document.querySelector('#ask-data').textContent || '{}').kind === 'vault'").await;
     browser.click("Close").await;
     assert_eq!(agent.ask(&["list", "--json"]).ok().objects().len(), 2);
     assert_eq!(agent.stop().code, 0);
+}
+
+/// With `HAH_VAULT_SCREENSHOTS`, the page goes there as it looks on screens and in colours of all kinds.
+pub(super) async fn picture(browser: &Browser, name: &str) {
+    let Some(folder) = std::env::var_os("HAH_VAULT_SCREENSHOTS").map(PathBuf::from) else { return };
+    for (width, scheme) in [(360, "light"), (360, "dark"), (1280, "light"), (1280, "dark")] {
+        browser.screen(width, scheme).await;
+        fs::write(folder.join(format!("{name}-{width}-{scheme}.png")), browser.picture().await).unwrap();
+    }
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn the_agents_configuration_is_one_that_the_program_takes() {
     command.args(["agent", "--dry-run"]).env_clear().env("HOME", folder.path());
     for attribute in env.body.attributes() {
         // What Nomad fills in stands for itself.
-        let value = attribute.value.as_str().unwrap_or("unix:///filled/in");
+        let value = attribute.value.as_str().unwrap_or("http://filled.in");
         command.env(attribute.key.as_str(), value);
     }
     let output = command.env("HAH_VAULT_CONFIG", &config).output().unwrap();
