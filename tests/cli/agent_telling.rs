@@ -18,6 +18,7 @@ async fn shown(agent: &Running, metric: &hah_vault::telemetry::catalog::Metric, 
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
     let answer = http.get(format!("{}/metrics", agent.url)).bearer_auth(super::agent::TOKEN).send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], hah_vault::telemetry::text::CONTENT_TYPE);
     parse(&answer.text().await.unwrap()).values.get(metric, labels)
 }
 
