@@ -13,11 +13,16 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-/// A figure that the agent shows itself.
-async fn shown(agent: &Running, metric: &hah_vault::telemetry::catalog::Metric, labels: &[&str]) -> Option<f64> {
+/// What the agent answers.
+async fn asked(agent: &Running, path: &str) -> reqwest::Response {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-    let answer = http.get(format!("{}/metrics", agent.url)).bearer_auth(super::agent::TOKEN).send().await.unwrap();
+    http.get(format!("{}{path}", agent.url)).bearer_auth(super::agent::TOKEN).send().await.unwrap()
+}
+
+/// A figure that the agent shows itself.
+async fn shown(agent: &Running, metric: &hah_vault::telemetry::catalog::Metric, labels: &[&str]) -> Option<f64> {
+    let answer = asked(agent, "/metrics").await;
     assert_eq!(answer.headers()["content-type"], hah_vault::telemetry::text::CONTENT_TYPE);
     parse(&answer.text().await.unwrap()).values.get(metric, labels)
 }
@@ -79,8 +84,13 @@ async fn the_agents_runs_are_written_pushed_and_pinged_as_batch_runs_are() {
     // A batch run adds to the same file, and the agent takes nothing back.
     sandbox.run_with_env(["backup", &spec("own", &fixture_path("vault-01.snap"))], &env[..1]).ok();
     assert_eq!(figure(&sandbox, &BACKUPS, &["own"]), 2.0);
-    agent.ask(&["verify"]).ok();
+    agent.ask(&["verify", "--read-data"]).ok();
     agent.ask(&["gc"]).ok();
+    // How far a run was can be followed, and it was through.
+    let runs = asked(&agent, "/v1/runs?kind=verify").await.text().await.unwrap();
+    let progress = &serde_json::from_str::<serde_json::Value>(&runs).unwrap()["runs"][0]["progress"];
+    assert_eq!((&progress["part"], &progress["unit"]), (&"packs".into(), &"bytes".into()), "{runs}");
+    assert!(progress["done"] == progress["total"] && progress["done"].as_u64() > Some(0), "{progress}");
     until("gc and verify are written", || {
         let values = values(&sandbox);
         values.get(&GC_LAST_SUCCESS, &[]).is_some() && values.get(&VERIFY_LAST_SUCCESS, &["structure"]).is_some()

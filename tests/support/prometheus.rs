@@ -17,14 +17,14 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes `target`, `host:port`, once a second with the token in a file, and judges by the alert rules in `deploy/`.
+    /// Scrapes `target`, `host:port`, every four seconds with the token in a file, and judges by the alert rules in `deploy/`.
     /// None where the program is missing.
     pub async fn start(target: &str, token_file: &Path) -> Option<Self> {
         let program = fetched("prometheus")?;
         let folder = tempfile::tempdir().unwrap();
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yml");
         let config = serde_json::json!({
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": "4s", "scrape_timeout": "4s", "evaluation_interval": "4s"},
             "rule_files": [rules],
             "scrape_configs": [{
                 "job_name": "hah-vault",
