@@ -101,8 +101,8 @@ vault "home" {
   schedule    = "5 * * * *"        # the agent's; or "every 10m"; "never"
   # time_zone = "Europe/Berlin"
   # jitter    = "2m"               # begin up to so much later
-  # retention {                    # instead of the agent's
-  #   keep_last = 10
+  # retention {                    # for this source, of gc and the agent; instead of the agent block's
+  #   keep_last = 10               # or keep_all = true
   # }
 }
 
@@ -131,7 +131,7 @@ file "notes" {
   raw  = true                      # no Raft snapshot
 }
 
-# What `hah-vault agent` does. Snapshots that no retention names stay for ever.
+# What `hah-vault agent` does.
 agent {
   listen     = "127.0.0.1:8205"    # or "unix:///run/hah-vault/agent.sock"; beyond this machine only with a token
   token_file = "/etc/hah-vault/agent.token"   # one token a line: openssl rand -hex 32; or HAH_VAULT_AGENT_TOKEN_FILE
@@ -161,7 +161,7 @@ agent {
     # jitter    = "0s"
   }
 
-  retention {
+  retention {                      # of gc and the agent; these are the default
     keep_last    = 3
     keep_within  = "1d"
     keep_hourly  = 48
@@ -169,7 +169,8 @@ agent {
     keep_weekly  = 8
     keep_monthly = 12
     keep_yearly  = 3
-    keep_tags    = ["keep"]
+    keep_tags    = ["keep"]        # default: none
+    # keep_all   = true            # alone: gc deletes only what crashed runs left
   }
 
   # One replica at a time: "consul", "lease" (in the store), or "none".

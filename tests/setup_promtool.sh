@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Fetches promtool for the tests into target/tools/promtool: it checks the alert rules and the metrics. Takes it out of
-# Debian's package of Prometheus, without installing that: it would start a server. Does nothing where `promtool` is there.
+# Fetches promtool and Prometheus for the tests into target/tools: one checks alert rules and metrics, the other scrapes the
+# agent. Takes them out of Debian's package of Prometheus, without installing that: it would start a server. Does nothing
+# where both are there.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 tools=${CARGO_TARGET_DIR:-target}/tools
-if command -v promtool >/dev/null || [ -x "$tools/promtool" ]; then
+has() { command -v "$1" >/dev/null || [ -x "$tools/$1" ]; }
+if has promtool && has prometheus; then
     exit 0
 fi
 for command in apt-get dpkg-deb; do
-    command -v "$command" >/dev/null || { echo "tests need promtool in the PATH or in $tools: please install it" >&2; exit 1; }
+    command -v "$command" >/dev/null || { echo "tests need promtool and prometheus in the PATH or in $tools: please install them" >&2; exit 1; }
 done
 
 scratch=$(mktemp -d)
@@ -21,5 +23,5 @@ apt=(apt-get -q -o "Dir::State::lists=$scratch/lists" -o "Dir::Cache=$scratch/ca
 "${apt[@]}" update
 (cd "$scratch" && "${apt[@]}" download prometheus)
 dpkg-deb -x "$scratch"/prometheus_*.deb "$scratch/unpacked"
-install -m 0755 "$scratch/unpacked/usr/bin/promtool" "$tools/promtool"
+install -m 0755 "$scratch/unpacked/usr/bin/promtool" "$scratch/unpacked/usr/bin/prometheus" "$tools/"
 "$tools/promtool" --version 2>&1 | head -n 1

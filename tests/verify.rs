@@ -8,11 +8,12 @@ use hah_vault::archive::backup::{BackupOptions, BackupReport};
 use hah_vault::archive::host_state::HostState;
 use hah_vault::archive::verify::report::{Flaw, Healing};
 use hah_vault::archive::verify::{Rehearse, Report, VerifyOptions, Wanted, verify};
-use hah_vault::archive::{ArchiveError, Cancel};
+use hah_vault::archive::{ArchiveError, Cancel, Event, Monitor, Repository};
 use hah_vault::keys::{Keyring, RepositoryIdentity};
 use hah_vault::store::{
     MemoryStore, ObjectMeta, Operation, Patience, RecordingStore, Store, StoreOptions, StoreTime, open,
 };
+use hah_vault_format::ManifestName;
 use http::Method;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +77,30 @@ impl Bench {
         bytes[middle] ^= 1;
         self.memory.overwrite(key, bytes.into());
     }
+}
+
+/// Another process of this host, which makes a backup while `verify` looks.
+#[derive(Debug)]
+struct BackedUpMeanwhile(std::path::PathBuf, ManifestName);
+
+impl Monitor for BackedUpMeanwhile {
+    fn event(&self, _: Event) {
+        HostState::new(self.0.clone()).note_seen(&self.1.source, std::slice::from_ref(&self.1)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_backup_that_ends_while_verify_looks_is_not_gone() {
+    let bench = Bench::new().await;
+    let first = bench.backup("vault", "vault-00.snap").await.manifest.name;
+    let second = ManifestName { suffix: first.suffix ^ 1, ..first.clone() };
+    let monitor = Arc::new(BackedUpMeanwhile(bench.state.folder().to_owned(), second.clone()));
+    let repository = Repository { monitor, ..bench.test.repository.clone() };
+    let report = verify(&repository, &bench.options(), &Cancel::default()).await.unwrap();
+    assert!(report.chain.lost.is_empty() && !report.is_damaged(), "{:?}", report.chain);
+    // One that was seen before is.
+    let lost = bench.structure().await.chain.lost;
+    assert_eq!(lost.iter().map(|lost| &lost.name).collect::<Vec<_>>(), [&second]);
 }
 
 #[tokio::test]

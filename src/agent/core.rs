@@ -18,8 +18,8 @@ use tokio::task::JoinSet;
 
 /// How long after the wish to stop a run may take to end in good order.
 const ABORT_LIMIT: Duration = Duration::from_secs(30);
-/// The store is counted again after a run that changed it, but not more often than this.
-const COUNT_EVERY_MS: i64 = 3_600_000;
+/// The store is counted again after a run that changed it, but not more often than this: four listings each time.
+const COUNT_EVERY_MS: i64 = 600_000;
 
 /// A source as the agent shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -56,16 +56,32 @@ pub enum Trigger {
 }
 
 /// How far a run is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Progress {
     /// Bytes read from the source.
     pub read_bytes: u64,
     /// Bytes put.
     pub stored_bytes: u64,
-    /// Bytes restored, or objects checked.
+    /// The part that it is at: the manifest that is restored or rehearsed; or `manifests`, `packs`, `indexes`, which a
+    /// verification looks at.
+    pub part: Option<String>,
+    /// `bytes` or `objects`: what the part is counted in.
+    pub unit: Option<&'static str>,
+    /// How much of the part is done.
     pub done: u64,
     /// Of how many.
     pub total: Option<u64>,
+}
+
+impl Progress {
+    /// So much more of a part is done; each part begins at 0.
+    fn go_on(&mut self, part: &str, unit: &'static str, done: u64, total: u64) {
+        if self.part.as_deref() != Some(part) {
+            (self.part, self.unit, self.done) = (Some(part.to_owned()), Some(unit), 0);
+        }
+        self.done += done;
+        self.total = Some(total);
+    }
 }
 
 /// A run as it is told.
@@ -184,10 +200,13 @@ impl Monitor for Entry {
         match &event {
             Event::Read { len_bytes, .. } => self.change(|run| run.progress.read_bytes += len_bytes),
             Event::Stored { len_bytes, .. } => self.change(|run| run.progress.stored_bytes += len_bytes),
-            Event::Restored { len_bytes, total_bytes, .. } => self.change(|run| {
-                run.progress.done += len_bytes;
-                run.progress.total = Some(*total_bytes);
-            }),
+            Event::Restored { manifest, len_bytes, total_bytes } => {
+                self.change(|run| run.progress.go_on(&manifest.to_string(), "bytes", *len_bytes, *total_bytes));
+            }
+            Event::Checked { what, done, total, are_bytes } => {
+                let unit = if *are_bytes { "bytes" } else { "objects" };
+                self.change(|run| run.progress.go_on(what, unit, *done, *total));
+            }
             Event::Warning { text, .. } => self.change(|run| {
                 if run.warnings.len() < WARNINGS_MAX {
                     run.warnings.push(text.chars().take(WARNING_LEN_CHARS_MAX).collect());

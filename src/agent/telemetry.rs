@@ -5,6 +5,9 @@ use crate::archive::{Monitor, Silent};
 use std::fmt;
 use std::sync::Arc;
 
+/// What an answer with the metrics is called: Prometheus' text format. (OpenMetrics wants other names and an end mark.)
+pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// Counts what happens. Must not block for long.
 pub trait Telemetry: Send + Sync + fmt::Debug {
     /// A run begins.
@@ -19,7 +22,7 @@ pub trait Telemetry: Send + Sync + fmt::Debug {
     /// Where the events of runs go.
     fn monitor(&self) -> Arc<dyn Monitor>;
 
-    /// The metrics as OpenMetrics text.
+    /// The metrics, of type [`METRICS_TYPE`].
     fn render(&self) -> String;
 }
 
@@ -39,6 +42,6 @@ impl Telemetry for NoTelemetry {
     }
 
     fn render(&self) -> String {
-        "# EOF\n".into()
+        String::new()
     }
 }

@@ -224,12 +224,12 @@ pub(super) struct S3 {
 
 /// Where a command tells how it went. Problems with it are warnings and change no exit code.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Monitoring (of backup, gc and restore)")]
+#[command(next_help_heading = "Monitoring (of backup, gc, restore, verify and the agent's runs)")]
 pub(super) struct TelemetryArgs {
     /// File for node_exporter's textfile collector; its name ends in .prom
     ///
-    /// Replaced as a whole when a backup begins, and when a command ends, also when it failed. What earlier runs wrote into it goes
-    /// on: the time of the last success, and all counters.
+    /// Replaced as a whole when a backup begins, and when a command or a run of the agent ends, also when it failed. What
+    /// earlier runs wrote into it goes on: the time of the last success, and all counters.
     #[arg(
         long,
         global = true,
@@ -242,7 +242,7 @@ pub(super) struct TelemetryArgs {
     pub metrics_file: Option<PathBuf>,
     /// Prometheus Pushgateway to push the same to; may hold a user and password
     ///
-    /// Without --metrics-file beside it, counters are those of one run.
+    /// Without --metrics-file beside it, counters are those of one run, or of one agent.
     #[arg(
         long,
         global = true,
@@ -254,7 +254,8 @@ pub(super) struct TelemetryArgs {
     pub metrics_push: Option<String>,
     /// Dead man's switch for backups, as of healthchecks.io: posts to URL/start, then URL or URL/fail
     ///
-    /// Success is exit code 0. The URL is as good as a password: better in the variable than on the command line.
+    /// Success is exit code 0; of the agent's backups one that succeeds while no other source's last one failed or is
+    /// overdue. The URL is as good as a password: better in the variable than on the command line.
     #[arg(
         long,
         global = true,
@@ -563,6 +564,9 @@ time. It takes the writer key of all sources, and credentials that may delete; t
 not. Interrupted, it leaves nothing that the next gc does not clean up.
 
 While a manifest does not open, no pack is deleted, because nobody knows which ones it needs.
+
+Without rules on the command line those of the configuration hold: `retention` of each source, and that of the agent
+block for the others. Without these, a day in full, 48 hours, 14 days, 8 weeks, 12 months and 3 years.
 
 Examples:
   hah-vault gc --dry-run

@@ -46,7 +46,8 @@ line of its own:
     headers = { name = env(…) }, proxy, basic_auth = \"user:password\"
     connect_timeout, answer_timeout, first_byte_timeout, idle_timeout = \"60s\"
   file \"extra\" { path = \"/var/extra.db\", raw = true }
-  # and every source: source, backup, compression = \"off\", horizon = \"90d\", shrink_warn_below_percent
+  # and every source: source, backup, compression = \"off\", horizon = \"90d\", shrink_warn_below_percent,
+  # retention { keep_daily = 14 … } or { keep_all = true } for gc and the agent
 
 Secrets are references: env(\"NAME\"), file(\"/path\") (read at each use), kv(\"mount/path\", \"field\"),
 creds(\"engine/creds/role\") for tokens, aws(\"aws/creds/role\") for S3 keys. A secret that is written out works

@@ -6,6 +6,7 @@ use super::context::{Context, Need};
 use super::error::CliError;
 use super::human;
 use super::list::iso;
+use super::retention::Retention;
 use super::telemetry::Job;
 use crate::archive::gc::budget::Budget;
 use crate::archive::gc::{GcOptions, GcReport, Plan, Row, execute, plan};
@@ -25,6 +26,8 @@ pub(super) async fn run(context: &Context, args: Gc) -> Result<Exit, CliError> {
         let hint = "--exclusive allows it: a promise that no backup, gc or undelete runs until this one is done";
         return Err(CliError::usage("--grace is less than the 24h that every backup relies on", hint));
     }
+    let Retention { policy, policies } =
+        args.keep.policy().map_or_else(|| Retention::of(&context.settings), |policy| Ok(Retention::one(policy)))?;
     if !args.dry_run {
         context.telemetry.begin(Job::Gc);
     }
@@ -32,7 +35,8 @@ pub(super) async fn run(context: &Context, args: Gc) -> Result<Exit, CliError> {
     let counter = Arc::new(RecordingStore::new(repository.store.clone()));
     let repository = Repository { store: counter.clone(), ..repository };
     let options = GcOptions {
-        policy: args.keep.policy().unwrap_or_default(),
+        policy,
+        policies,
         source: args.source.clone(),
         grace: args.grace,
         exclusive: args.exclusive,

@@ -29,10 +29,12 @@ pub mod json {}
 mod key;
 mod kit;
 mod list;
+mod outlets;
 mod prompt;
 mod repair;
 mod restore;
 mod restore_to;
+mod retention;
 mod servers;
 mod settings;
 mod show;
@@ -64,7 +66,9 @@ use tracing_subscriber::EnvFilter;
 const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 /// Threads for blocking calls of the store: its uploads and its reads ahead.
 const STORE_THREADS: usize = 40;
-/// Threads that each source of a backup keeps for itself: reader, ingest, seal.
+/// The same in an agent, which waits most of the time: each thread that was busy once costs it memory.
+const AGENT_STORE_THREADS: usize = 8;
+/// Threads that each source of a backup keeps for itself: reader, ingest, seal. No other run of an agent keeps as many.
 const THREADS_PER_SOURCE: usize = 3;
 
 /// Runs what was typed.
@@ -166,9 +170,11 @@ fn runtime(command: &Command, settings: &Settings) -> Result<Runtime, CliError> 
     let sources = match command {
         Command::Backup(backup) if backup.sources.is_empty() => settings.backed_up().len().max(1),
         Command::Backup(backup) => backup.sources.len(),
+        Command::Agent(_) => agent::runs_max(settings),
         _ => 1,
     };
-    let threads = STORE_THREADS + THREADS_PER_SOURCE * sources;
+    let shared = if matches!(command, Command::Agent(_)) { AGENT_STORE_THREADS } else { STORE_THREADS };
+    let threads = shared + THREADS_PER_SOURCE * sources;
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(2).max_blocking_threads(threads).enable_all().build().map_err(internal)
 }

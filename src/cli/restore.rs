@@ -32,6 +32,13 @@ pub(super) async fn run(context: &Context, args: Restore) -> Result<Exit, CliErr
     }
     let repository = context.repository(Need::Reader, "restore").await?;
     let name = repository.resolve(&args.manifest).await?;
+    // A file harms nobody, but may not be the one that is meant.
+    if let Err(error @ CliError::Usage { .. }) =
+        restore_to::refuse_what_was_replaced(&repository, &args.manifest, &name).await
+    {
+        let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        context.console.warning(Some(&name.source), &format!("{error}{hint}"));
+    }
     let keystore = match &args.keystore {
         Some(folder) => Some(Keystore::open(&repository, &name, folder, args.force).await?),
         None => None,

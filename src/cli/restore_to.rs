@@ -94,7 +94,11 @@ pub(super) async fn run(context: &Context, args: &Restore, to: &SourceName) -> R
 
 /// After a restore, also one that failed, `@latest` is what the server held before it: whoever types the same command
 /// again means something else.
-async fn refuse_what_was_replaced(repository: &Repository, typed: &str, name: &ManifestName) -> Result<(), CliError> {
+pub(super) async fn refuse_what_was_replaced(
+    repository: &Repository,
+    typed: &str,
+    name: &ManifestName,
+) -> Result<(), CliError> {
     if !typed.contains('@') {
         return Ok(());
     }

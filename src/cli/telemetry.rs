@@ -3,19 +3,16 @@
 
 use super::args::TelemetryArgs;
 use super::console::Console;
-use super::error::{CliError, chain};
+use super::error::CliError;
+use super::outlets::Outlets;
 use crate::archive::Monitor;
 use crate::archive::backup::Outcomes;
 use crate::archive::verify::report::Report;
 use crate::exit::Exit;
 use crate::store::{RecordingStore, Store};
-use crate::telemetry::file::{FileError, MetricsFile};
-use crate::telemetry::ping::Ping;
-use crate::telemetry::push::Push;
-use crate::telemetry::{Collected, Depth, HttpError, Reason, Registry, Values, Watching};
+use crate::telemetry::{Collected, Depth, Reason, Registry, Watching};
 use crate::world::World;
 use hah_vault_format::SourceName;
-use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -24,11 +21,8 @@ use tokio::task::JoinHandle;
 pub(super) struct Telemetry {
     registry: Arc<Registry>,
     console: Arc<Console>,
-    file: Option<MetricsFile>,
-    push: Option<Push>,
-    ping: Option<Ping>,
-    /// Operations of the store are counted though there is neither file nor push.
-    is_agent: bool,
+    /// `None`: the agent tells of its runs itself.
+    outlets: Option<Arc<Outlets>>,
     run: Mutex<Run>,
 }
 
@@ -63,33 +57,27 @@ struct Run {
 impl Telemetry {
     /// As the options say.
     pub(super) fn new(args: &TelemetryArgs, world: &Arc<dyn World>, console: &Arc<Console>) -> Result<Self, CliError> {
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let file = args.metrics_file.clone().filter(|path| !path.as_os_str().is_empty());
-        let push = given(&args.metrics_push).map(|url| Push::parse(&url, &world.host()));
-        let ping = given(&args.ping).map(|url| Ping::parse(&url));
-        let bad_push =
-            |error: HttpError| CliError::usage(error.to_string(), "check --metrics-push or HAH_VAULT_METRICS_PUSH");
-        let bad_ping = |error: HttpError| CliError::usage(error.to_string(), "check --ping or HAH_VAULT_PING_URL");
-        let bad_name = |error: FileError| CliError::usage(error.to_string(), "node_exporter reads no other: rename it");
         Ok(Self {
             registry: Registry::new(Arc::clone(world)),
             console: Arc::clone(console),
-            file: file.map(MetricsFile::new).transpose().map_err(bad_name)?,
-            push: push.transpose().map_err(bad_push)?,
-            ping: ping.transpose().map_err(bad_ping)?,
-            is_agent: false,
+            outlets: Some(Arc::new(Outlets::new(args, &world.host(), Arc::clone(console))?)),
             run: Mutex::default(),
         })
     }
 
+    /// Where this run is told of.
+    pub(super) fn outlets(&self) -> Option<Arc<Outlets>> {
+        self.outlets.clone()
+    }
+
     /// Of a run of the agent, whose registry outlives it.
     pub(super) fn of_agent(registry: Arc<Registry>, console: Arc<Console>) -> Self {
-        Self { registry, console, file: None, push: None, ping: None, is_agent: true, run: Mutex::default() }
+        Self { registry, console, outlets: None, run: Mutex::default() }
     }
 
     /// A store whose operations are counted, if anybody wants to know.
     pub(super) fn watch(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
-        match self.is_agent || self.file.is_some() || self.push.is_some() {
+        match self.outlets.as_ref().is_none_or(|outlets| outlets.take_figures()) {
             true => Arc::new(RecordingStore::with_observer(store, Arc::<Registry>::clone(&self.registry))),
             false => store,
         }
@@ -125,19 +113,16 @@ impl Telemetry {
             self.registry.backup_began(source);
             self.begin(Job::Backup(source.clone()));
         }
-        let start = self.ping.clone().map(|ping| {
-            let console = Arc::clone(&self.console);
-            tokio::spawn(async move {
-                if let Err(error) = ping.start().await {
-                    console.warning(None, &format!("the start was not pinged: {error}"));
-                }
-            })
+        let Some(outlets) = self.outlets() else { return };
+        let start = outlets.take_pings().then(|| {
+            let outlets = Arc::clone(&outlets);
+            tokio::spawn(async move { outlets.ping_start().await })
         });
         {
             let mut run = self.run();
             (run.sources, run.start) = (sources, start);
         }
-        self.write().await;
+        outlets.write(&self.registry).await;
     }
 
     /// They ended.
@@ -200,52 +185,21 @@ impl Telemetry {
         for (job, began) in &open {
             self.fail(job, *began, result.as_ref().err().map_or(Reason::Other, reason));
         }
-        let values = self.write().await;
+        let Some(outlets) = &self.outlets else { return };
+        let values = outlets.write(&self.registry).await.unwrap_or_else(|| self.registry.unsaved_snapshot());
         let exit = result.as_ref().map_or_else(CliError::exit, |exit| *exit);
-        futures::future::join(self.send_push(values), self.send_ping(exit, start)).await;
-    }
-
-    /// Brings the metrics file up to date; all that is known then.
-    async fn write(&self) -> Option<Values> {
-        let (file, registry) = (self.file.clone()?, Arc::clone(&self.registry));
-        let updated = tokio::task::spawn_blocking(move || file.update(&registry)).await;
-        match updated {
-            Ok(Ok(updated)) => {
-                if updated.rubbish_lines > 0 {
-                    let text = format!("{} lines of the old metrics file made no sense", updated.rubbish_lines);
-                    self.console.warning(None, &format!("{text}; what they counted begins anew"));
-                }
-                Some(updated.values)
+        let (sources, failed) = {
+            let run = self.run();
+            (run.sources.clone(), run.failed.clone())
+        };
+        // Only a backup is pinged, and after its start; that ends by itself, and says itself what went wrong.
+        let ping = async {
+            if let Some(start) = start {
+                let _ = start.await;
+                outlets.ping_end(exit, &failed).await;
             }
-            Ok(Err(error)) => self.not_told(chain(&error)),
-            Err(error) => self.not_told(error),
-        }
-    }
-
-    fn not_told<T>(&self, error: impl Display) -> Option<T> {
-        self.console.warning(None, &format!("metrics: {error}"));
-        None
-    }
-
-    async fn send_push(&self, values: Option<Values>) {
-        let Some(push) = &self.push else { return };
-        let values = values.unwrap_or_else(|| self.registry.snapshot());
-        let sources = self.run().sources.clone();
-        let sources: Vec<&str> = sources.iter().map(SourceName::as_str).collect();
-        if let Err(error) = push.send(&values, &sources).await {
-            self.console.warning(None, &format!("metrics were not pushed: {error}"));
-        }
-    }
-
-    /// Only a backup is pinged, and after its start.
-    async fn send_ping(&self, exit: Exit, start: Option<JoinHandle<()>>) {
-        let (Some(ping), Some(start)) = (&self.ping, start) else { return };
-        // It ends by itself, and says itself what went wrong.
-        let _ = start.await;
-        let failed = self.run().failed.clone();
-        if let Err(error) = ping.end(exit, &failed).await {
-            self.console.warning(None, &format!("the end was not pinged: {error}"));
-        }
+        };
+        futures::future::join(outlets.push(&values, &sources), ping).await;
     }
 }
 

@@ -195,7 +195,7 @@ const SOURCE: &[Key] = &[
     key("jitter", Duration),
 ];
 
-/// What gc keeps: of all sources, or of one.
+/// What gc keeps: of all sources, or of one. Nothing said: the default policy.
 const RETENTION: &[Key] = &[
     key("retention.keep_last", Count),
     key("retention.keep_within", Duration),
@@ -205,6 +205,7 @@ const RETENTION: &[Key] = &[
     key("retention.keep_monthly", Count),
     key("retention.keep_yearly", Count),
     key("retention.keep_tags", Texts),
+    key("retention.keep_all", Flag),
 ];
 
 const AGENT: &[Key] = &[

@@ -67,22 +67,56 @@ pub struct Collected {
     pub is_complete: bool,
 }
 
+/// What is known, and what of it no metrics file has yet.
+#[derive(Debug, Default)]
+struct Figures {
+    all: Values,
+    /// `None`: all of it.
+    unsaved: Option<Values>,
+}
+
+impl Figures {
+    fn unsaved(&mut self) -> &mut Values {
+        self.unsaved.as_mut().unwrap_or(&mut self.all)
+    }
+}
+
 /// The figures of this process.
 #[derive(Debug)]
 pub struct Registry {
-    values: Mutex<Values>,
+    figures: Mutex<Figures>,
     world: Arc<dyn World>,
 }
 
 impl Registry {
-    /// Without any figures.
+    /// Without any figures; those of one run, which end in a metrics file or a push.
     pub fn new(world: Arc<dyn World>) -> Arc<Self> {
-        Arc::new(Self { values: Mutex::default(), world })
+        Arc::new(Self { figures: Mutex::default(), world })
+    }
+
+    /// The same for a process that goes on: what a metrics file takes stays known.
+    pub fn lasting(world: Arc<dyn World>) -> Arc<Self> {
+        let figures = Figures { all: Values::default(), unsaved: Some(Values::default()) };
+        Arc::new(Self { figures: Mutex::new(figures), world })
     }
 
     /// A panic elsewhere leaves figures that are still good enough.
-    fn lock(&self) -> MutexGuard<'_, Values> {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known, and what a file has to learn.
+    fn change(&self, change: impl Fn(&mut Values)) {
+        let mut figures = self.lock();
+        change(&mut figures.all);
+        if let Some(unsaved) = &mut figures.unsaved {
+            change(unsaved);
+        }
+    }
+
+    /// Changes a figure that outlives no process, and is no file's.
+    fn change_passing(&self, change: impl FnOnce(&mut Values)) {
+        change(&mut self.lock().all);
     }
 
     /// This host's clock, seconds since 1970.
@@ -92,7 +126,14 @@ impl Registry {
 
     /// All figures, with those that follow from others.
     pub fn snapshot(&self) -> Values {
-        let mut values = self.lock().clone();
+        let mut values = self.lock().all.clone();
+        complete(&mut values, self.now_unix_s());
+        values
+    }
+
+    /// What no metrics file has yet, with what follows from it: what a push tells where there is no file.
+    pub fn unsaved_snapshot(&self) -> Values {
+        let mut values = self.lock().unsaved().clone();
         complete(&mut values, self.now_unix_s());
         values
     }
@@ -102,69 +143,74 @@ impl Registry {
         text::encode(&self.snapshot())
     }
 
-    /// Lays what is known over the figures of an earlier process.
+    /// Lays what is known over the figures of an earlier process, or over those that could not be saved.
     pub fn resume(&self, mut earlier: Values) {
-        let mut values = self.lock();
-        earlier.absorb(std::mem::take(&mut *values));
+        let mut figures = self.lock();
+        let values = figures.unsaved();
+        earlier.absorb(std::mem::take(values));
         *values = earlier;
     }
 
-    /// What was learnt since the last time; then nothing is known any more. [`Registry::resume`] puts it back.
+    /// What was learnt since the last time; [`Registry::resume`] puts it back. Unless the process goes on, nothing is
+    /// known any more then.
     pub(super) fn take(&self) -> Values {
-        std::mem::take(&mut *self.lock())
+        std::mem::take(self.lock().unsaved())
     }
 
     /// Makes a source known: its counters begin at 0, so that the first failure is an increase.
     pub fn know(&self, source: &SourceName) {
-        let mut values = self.lock();
-        for reason in Reason::ALL {
-            values.add(&metric::BACKUP_FAILURES, &[source.as_str(), reason.as_str()], 0.0);
-        }
-        for counter in [&metric::BACKUPS, &metric::READ_BYTES, &metric::STORED_BYTES] {
-            values.add(counter, &[source.as_str()], 0.0);
-        }
-        values.add(&metric::WARNINGS, &[], 0.0);
+        self.change(|values| {
+            for reason in Reason::ALL {
+                values.add(&metric::BACKUP_FAILURES, &[source.as_str(), reason.as_str()], 0.0);
+            }
+            for counter in [&metric::BACKUPS, &metric::READ_BYTES, &metric::STORED_BYTES] {
+                values.add(counter, &[source.as_str()], 0.0);
+            }
+            values.add(&metric::WARNINGS, &[], 0.0);
+        });
     }
 
     /// A backup begins.
     pub fn backup_began(&self, source: &SourceName) {
         self.know(source);
-        self.lock().set(&metric::BACKUP_LAST_ATTEMPT, &[source.as_str()], self.now_unix_s());
+        self.change(|values| values.set(&metric::BACKUP_LAST_ATTEMPT, &[source.as_str()], self.now_unix_s()));
     }
 
     /// A backup succeeded: its manifest is in the store and was checked there. Nothing else may call this.
     pub fn backup_committed(&self, report: &BackupReport) {
         let (manifest, stages) = (&report.manifest, &report.stages);
         let labels = [manifest.name.source.as_str()];
-        let mut values = self.lock();
-        self.backup_ended(&mut values, labels, true);
-        values.set(&metric::BACKUP_LAST_SUCCESS, &labels, self.now_unix_s());
-        values.set(&metric::BACKUP_SNAPSHOT_TIME, &labels, manifest.name.time.unix_s() as f64);
-        values.add(&metric::BACKUPS, &labels, 1.0);
-        for (stage, took) in [
-            ("open", stages.open),
-            ("read", stages.read),
-            ("upload", stages.upload),
-            ("commit", stages.commit),
-            ("total", report.took),
-        ] {
-            values.set(&metric::BACKUP_DURATION, &[labels[0], stage], took.as_secs_f64());
-        }
-        let (stream, new) = (manifest.stream.len_bytes, manifest.counts.new_bytes);
-        values.set(&metric::BACKUP_SNAPSHOT_BYTES, &labels, manifest.original.len_bytes as f64);
-        values.set(&metric::BACKUP_STREAM_BYTES, &labels, stream as f64);
-        values.set(&metric::BACKUP_NEW_BYTES, &labels, new as f64);
-        values.set(&metric::BACKUP_STORED_BYTES, &labels, report.stored_bytes() as f64);
-        // Order notes are new bytes too, but none of the stream's.
-        let shared = stream.saturating_sub(new) as f64 / stream.max(1) as f64;
-        values.set(&metric::BACKUP_DEDUPLICATED, &labels, shared);
+        self.change(|values| {
+            self.backup_ended(values, labels, true);
+            values.set(&metric::BACKUP_LAST_SUCCESS, &labels, self.now_unix_s());
+            values.set(&metric::BACKUP_SNAPSHOT_TIME, &labels, manifest.name.time.unix_s() as f64);
+            values.add(&metric::BACKUPS, &labels, 1.0);
+            for (stage, took) in [
+                ("open", stages.open),
+                ("read", stages.read),
+                ("upload", stages.upload),
+                ("commit", stages.commit),
+                ("total", report.took),
+            ] {
+                values.set(&metric::BACKUP_DURATION, &[labels[0], stage], took.as_secs_f64());
+            }
+            let (stream, new) = (manifest.stream.len_bytes, manifest.counts.new_bytes);
+            values.set(&metric::BACKUP_SNAPSHOT_BYTES, &labels, manifest.original.len_bytes as f64);
+            values.set(&metric::BACKUP_STREAM_BYTES, &labels, stream as f64);
+            values.set(&metric::BACKUP_NEW_BYTES, &labels, new as f64);
+            values.set(&metric::BACKUP_STORED_BYTES, &labels, report.stored_bytes() as f64);
+            // Order notes are new bytes too, but none of the stream's.
+            let shared = stream.saturating_sub(new) as f64 / stream.max(1) as f64;
+            values.set(&metric::BACKUP_DEDUPLICATED, &labels, shared);
+        });
     }
 
     /// A backup failed.
     pub fn backup_failed(&self, source: &SourceName, reason: Reason) {
-        let mut values = self.lock();
-        self.backup_ended(&mut values, [source.as_str()], false);
-        values.add(&metric::BACKUP_FAILURES, &[source.as_str(), reason.as_str()], 1.0);
+        self.change(|values| {
+            self.backup_ended(values, [source.as_str()], false);
+            values.add(&metric::BACKUP_FAILURES, &[source.as_str(), reason.as_str()], 1.0);
+        });
     }
 
     fn backup_ended(&self, values: &mut Values, labels: [&str; 1], is_success: bool) {
@@ -176,29 +222,31 @@ impl Registry {
     /// succeeded; a later success that is known stays.
     pub fn manifest_found(&self, name: &ManifestName) {
         let (labels, time) = ([name.source.as_str()], name.time.unix_s() as f64);
-        let mut values = self.lock();
-        for gauge in [&metric::BACKUP_LAST_SUCCESS, &metric::BACKUP_SNAPSHOT_TIME] {
-            if values.get(gauge, &labels).is_none_or(|known| known < time) {
-                values.set(gauge, &labels, time);
+        self.change_passing(|values| {
+            for gauge in [&metric::BACKUP_LAST_SUCCESS, &metric::BACKUP_SNAPSHOT_TIME] {
+                if values.get(gauge, &labels).is_none_or(|known| known < time) {
+                    values.set(gauge, &labels, time);
+                }
             }
-        }
+        });
     }
 
     /// A verification ended; `None` for one that could not be carried out.
     pub fn verified(&self, depth: Depth, found: Option<Damage>, took: Duration) {
         let labels = [depth.as_str()];
         let is_clean = found == Some(Damage::default());
-        let mut values = self.lock();
-        values.set(&metric::VERIFY_LAST, &labels, self.now_unix_s());
-        values.set(&metric::VERIFY_LAST_RUN_SUCCESS, &labels, flag(is_clean));
-        values.set(&metric::VERIFY_DURATION, &labels, took.as_secs_f64());
-        if let Some(Damage { manifests, objects }) = found {
-            values.set(&metric::VERIFY_DAMAGED_MANIFESTS, &labels, manifests as f64);
-            values.set(&metric::VERIFY_DAMAGED_OBJECTS, &labels, objects as f64);
-        }
-        if is_clean {
-            values.set(&metric::VERIFY_LAST_SUCCESS, &labels, self.now_unix_s());
-        }
+        self.change(|values| {
+            values.set(&metric::VERIFY_LAST, &labels, self.now_unix_s());
+            values.set(&metric::VERIFY_LAST_RUN_SUCCESS, &labels, flag(is_clean));
+            values.set(&metric::VERIFY_DURATION, &labels, took.as_secs_f64());
+            if let Some(Damage { manifests, objects }) = found {
+                values.set(&metric::VERIFY_DAMAGED_MANIFESTS, &labels, manifests as f64);
+                values.set(&metric::VERIFY_DAMAGED_OBJECTS, &labels, objects as f64);
+            }
+            if is_clean {
+                values.set(&metric::VERIFY_LAST_SUCCESS, &labels, self.now_unix_s());
+            }
+        });
     }
 
     /// A verification ended with this report: each depth that it reached, and each source that was rehearsed.
@@ -227,83 +275,87 @@ impl Registry {
 
     /// The oldest time at which some pack was last read and found good, or put if it never was: seconds since 1970.
     pub fn oldest_unverified(&self, unix_s: i64) {
-        self.lock().set(&metric::VERIFY_OLDEST, &[], unix_s as f64);
+        self.change(|values| values.set(&metric::VERIFY_OLDEST, &[], unix_s as f64));
     }
 
     /// A restore of a source was rehearsed.
     pub fn rehearsed(&self, source: &SourceName, is_success: bool, took: Duration) {
         let labels = [source.as_str()];
-        let mut values = self.lock();
-        values.set(&metric::REHEARSAL_LAST, &labels, self.now_unix_s());
-        values.set(&metric::REHEARSAL_LAST_RUN_SUCCESS, &labels, flag(is_success));
-        values.set(&metric::REHEARSAL_DURATION, &labels, took.as_secs_f64());
-        if is_success {
-            values.set(&metric::REHEARSAL_LAST_SUCCESS, &labels, self.now_unix_s());
-        }
+        self.change(|values| {
+            values.set(&metric::REHEARSAL_LAST, &labels, self.now_unix_s());
+            values.set(&metric::REHEARSAL_LAST_RUN_SUCCESS, &labels, flag(is_success));
+            values.set(&metric::REHEARSAL_DURATION, &labels, took.as_secs_f64());
+            if is_success {
+                values.set(&metric::REHEARSAL_LAST_SUCCESS, &labels, self.now_unix_s());
+            }
+        });
     }
 
     /// gc ended; `None` for one that failed before it did anything.
     pub fn collected(&self, done: Option<Collected>) {
         let is_complete = done.is_some_and(|done| done.is_complete);
         let done = done.unwrap_or_default();
-        let mut values = self.lock();
-        values.set(&metric::GC_LAST, &[], self.now_unix_s());
-        values.set(&metric::GC_LAST_RUN_SUCCESS, &[], flag(is_complete));
-        values.add(&metric::GC_RETIRED, &[], done.retired_manifests as f64);
-        values.add(&metric::GC_DELETED_OBJECTS, &[], done.deleted_objects as f64);
-        values.add(&metric::GC_DELETED_BYTES, &[], done.deleted_bytes as f64);
-        if is_complete {
-            values.set(&metric::GC_LAST_SUCCESS, &[], self.now_unix_s());
-            values.set(&metric::GC_WAITING_BYTES, &[], done.waiting_bytes as f64);
-        }
+        self.change(|values| {
+            values.set(&metric::GC_LAST, &[], self.now_unix_s());
+            values.set(&metric::GC_LAST_RUN_SUCCESS, &[], flag(is_complete));
+            values.add(&metric::GC_RETIRED, &[], done.retired_manifests as f64);
+            values.add(&metric::GC_DELETED_OBJECTS, &[], done.deleted_objects as f64);
+            values.add(&metric::GC_DELETED_BYTES, &[], done.deleted_bytes as f64);
+            if is_complete {
+                values.set(&metric::GC_LAST_SUCCESS, &[], self.now_unix_s());
+                values.set(&metric::GC_WAITING_BYTES, &[], done.waiting_bytes as f64);
+            }
+        });
     }
 
     /// A restore ended: with so many bytes, or not.
     pub fn restored(&self, source: &SourceName, len_bytes: Option<u64>, took: Duration) {
         let source = source.as_str();
-        let mut values = self.lock();
-        for outcome in ["done", "failed"] {
-            let is_it = (outcome == "done") == len_bytes.is_some();
-            values.add(&metric::RESTORES, &[source, outcome], flag(is_it));
-        }
-        if let Some(len_bytes) = len_bytes {
-            values.set(&metric::RESTORE_LAST_SUCCESS, &[source], self.now_unix_s());
-            values.set(&metric::RESTORE_BYTES, &[source], len_bytes as f64);
-            values.set(&metric::RESTORE_DURATION, &[source], took.as_secs_f64());
-        }
+        self.change(|values| {
+            for outcome in ["done", "failed"] {
+                let is_it = (outcome == "done") == len_bytes.is_some();
+                values.add(&metric::RESTORES, &[source, outcome], flag(is_it));
+            }
+            if let Some(len_bytes) = len_bytes {
+                values.set(&metric::RESTORE_LAST_SUCCESS, &[source], self.now_unix_s());
+                values.set(&metric::RESTORE_BYTES, &[source], len_bytes as f64);
+                values.set(&metric::RESTORE_DURATION, &[source], took.as_secs_f64());
+            }
+        });
     }
 
     /// What the repository may hold.
     pub fn budget(&self, budget_bytes: u64) {
-        self.lock().set(&metric::REPOSITORY_BUDGET, &[], budget_bytes as f64);
+        self.change(|values| values.set(&metric::REPOSITORY_BUDGET, &[], budget_bytes as f64));
     }
 
     /// The agent starts.
     pub fn agent_started(&self) {
-        let mut values = self.lock();
-        values.set(&metric::AGENT_START, &[], self.now_unix_s());
-        values.set(&metric::LOCK_HELD, &[], 0.0);
+        self.change_passing(|values| {
+            values.set(&metric::AGENT_START, &[], self.now_unix_s());
+            values.set(&metric::LOCK_HELD, &[], 0.0);
+        });
     }
 
     /// Whether this agent holds the lock.
     pub fn lock_held(&self, is_held: bool) {
-        self.lock().set(&metric::LOCK_HELD, &[], flag(is_held));
+        self.change_passing(|values| values.set(&metric::LOCK_HELD, &[], flag(is_held)));
     }
 
     /// How many runs of a kind go on. `kind` is one of a few words.
     pub fn runs_active(&self, kind: &'static str, count: usize) {
-        self.lock().set(&metric::RUNS_ACTIVE, &[kind], count as f64);
+        self.change_passing(|values| values.set(&metric::RUNS_ACTIVE, &[kind], count as f64));
     }
 
     /// When a run is due, seconds since 1970.
     pub fn next_run(&self, kind: &'static str, source: Option<&SourceName>, unix_s: u64) {
         let source = source.map_or("", SourceName::as_str);
-        self.lock().set(&metric::SCHEDULE_NEXT, &[kind, source], unix_s as f64);
+        self.change_passing(|values| values.set(&metric::SCHEDULE_NEXT, &[kind, source], unix_s as f64));
     }
 
     /// Whether a source's schedule is paused.
     pub fn paused(&self, source: &SourceName, is_paused: bool) {
-        self.lock().set(&metric::SCHEDULE_PAUSED, &[source.as_str()], flag(is_paused));
+        self.change_passing(|values| values.set(&metric::SCHEDULE_PAUSED, &[source.as_str()], flag(is_paused)));
     }
 }
 
@@ -331,12 +383,12 @@ pub(super) fn complete(values: &mut Values, now_unix_s: f64) {
 impl Observer for Registry {
     fn asked(&self, operation: Operation, requests: u64) {
         let now_unix_s = self.now_unix_s();
-        month::count(&mut self.lock(), operation, requests, now_unix_s);
+        self.change(|values| month::count(values, operation, requests, now_unix_s));
     }
 
     fn moved(&self, operation: Operation, len_bytes: u64) {
         let counter = if operation == Operation::Put { &metric::STORE_PUT_BYTES } else { &metric::STORE_GET_BYTES };
-        self.lock().add(counter, &[], len_bytes as f64);
+        self.change(|values| values.add(counter, &[], len_bytes as f64));
     }
 
     fn listed(&self, prefix: &str, objects: &[ObjectMeta]) {
@@ -346,9 +398,10 @@ impl Observer for Registry {
         let Some(prefix) = COUNTED_PREFIXES.iter().find(|counted| **counted == prefix) else { return };
         let labels = [prefix.trim_end_matches('/')];
         let len_bytes: u64 = objects.iter().map(|object| object.len_bytes).sum();
-        let mut values = self.lock();
-        values.set(&metric::REPOSITORY_OBJECTS, &labels, objects.len() as f64);
-        values.set(&metric::REPOSITORY_OBJECT_BYTES, &labels, len_bytes as f64);
+        self.change(|values| {
+            values.set(&metric::REPOSITORY_OBJECTS, &labels, objects.len() as f64);
+            values.set(&metric::REPOSITORY_OBJECT_BYTES, &labels, len_bytes as f64);
+        });
     }
 }
 
@@ -366,11 +419,12 @@ impl Registry {
             let (count, len_bytes) = sources.entry(name.source).or_default();
             (*count, *len_bytes) = (*count + 1, *len_bytes + object.len_bytes);
         }
-        let mut values = self.lock();
-        for (source, (count, len_bytes)) in sources {
-            values.set(&metric::REPOSITORY_MANIFESTS, &[source.as_str()], count as f64);
-            values.set(&metric::REPOSITORY_MANIFEST_BYTES, &[source.as_str()], len_bytes as f64);
-        }
+        self.change(|values| {
+            for (source, (count, len_bytes)) in &sources {
+                values.set(&metric::REPOSITORY_MANIFESTS, &[source.as_str()], *count as f64);
+                values.set(&metric::REPOSITORY_MANIFEST_BYTES, &[source.as_str()], *len_bytes as f64);
+            }
+        });
     }
 }
 
@@ -392,12 +446,12 @@ impl Monitor for Watching {
     fn event(&self, event: Event) {
         match &event {
             Event::Read { source, len_bytes } => {
-                self.registry.lock().add(&metric::READ_BYTES, &[source.as_str()], *len_bytes as f64);
+                self.registry.change(|values| values.add(&metric::READ_BYTES, &[source.as_str()], *len_bytes as f64));
             }
             Event::Stored { source, len_bytes } => {
-                self.registry.lock().add(&metric::STORED_BYTES, &[source.as_str()], *len_bytes as f64);
+                self.registry.change(|values| values.add(&metric::STORED_BYTES, &[source.as_str()], *len_bytes as f64));
             }
-            Event::Warning { .. } => self.registry.lock().add(&metric::WARNINGS, &[], 1.0),
+            Event::Warning { .. } => self.registry.change(|values| values.add(&metric::WARNINGS, &[], 1.0)),
             _ => {}
         }
         self.inner.event(event);

@@ -243,6 +243,10 @@ async fn the_other_controls_do_what_they_say() {
     browser.seen("Verification: done").await;
     browser.confirmed("Rehearse…", "Start").await;
     browser.seen("Rehearsal: done").await;
+    // On no schedule, they count all the same.
+    for tile in ["Last verified", "Last rehearsed"] {
+        browser.until(&format!("/{tile}\\s+\\d+ s ago/i.test(document.querySelector('#tiles').innerText)")).await;
+    }
     browser.click("Restore…").await;
     browser.until("document.querySelector('#ask').open").await;
     browser.click("Restore").await;

@@ -3,26 +3,28 @@
 use super::sandbox::{Ran, Sandbox, fixture_path};
 use super::signals::{signal, spawn, until};
 use crate::support::browser::Browser;
+use hah_vault::archive::retention::Policy;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::Arc;
 
-const TOKEN: &str = "agent-token-0123456789abcdef0123";
+pub(super) const TOKEN: &str = "agent-token-0123456789abcdef0123";
 /// Memory of an agent that waits.
 const IDLE_RSS_KIB_MAX: u64 = 40 << 10;
 
 /// An agent in a sandbox with a repository; killed when dropped.
-struct Running {
-    sandbox: Sandbox,
+pub(super) struct Running {
+    pub(super) sandbox: Arc<Sandbox>,
     child: Option<Child>,
-    url: String,
+    pub(super) url: String,
     token_file: PathBuf,
     notify: UnixDatagram,
 }
 
-fn config(listen: &str, token_file: &str, more: &str) -> String {
+pub(super) fn config(listen: &str, token_file: &str, more: &str) -> String {
     let vault = fixture_path("vault-00.snap");
     format!(
         "file \"vault\" {{\n  path = \"{}\"\n  schedule = \"@yearly\"\n}}\nagent {{\n  listen = \"{listen}\"\n  \
@@ -32,8 +34,12 @@ fn config(listen: &str, token_file: &str, more: &str) -> String {
 }
 
 impl Running {
-    fn start(listen: &str) -> Self {
-        let sandbox = Sandbox::with_repository();
+    pub(super) fn start(listen: &str) -> Self {
+        Self::start_in(&Arc::new(Sandbox::with_repository()), listen, "", &[])
+    }
+
+    /// With more in its block, and in its environment.
+    pub(super) fn start_in(sandbox: &Arc<Sandbox>, listen: &str, more: &str, env: &[(&str, &str)]) -> Self {
         let token_file = sandbox.file("token", format!("{TOKEN}\n"));
         let socket = sandbox.work().join("agent.sock");
         let url = match listen {
@@ -43,13 +49,14 @@ impl Running {
                 format!("127.0.0.1:{port}")
             }
         };
-        sandbox.file("config.hcl", config(&url, &token_file.display().to_string(), ""));
+        sandbox.file("config.hcl", config(&url, &token_file.display().to_string(), more));
         let url = if url.starts_with("unix") { url } else { format!("http://{url}") };
+        let _ = fs::remove_file(sandbox.work().join("notify"));
         let notify = UnixDatagram::bind(sandbox.work().join("notify")).unwrap();
         let mut command = sandbox.command(["--config", "config.hcl", "--log-format", "json", "agent"]);
-        command.env("NOTIFY_SOCKET", sandbox.work().join("notify"));
+        command.env("NOTIFY_SOCKET", sandbox.work().join("notify")).envs(env.iter().copied());
         let child = Some(spawn(command));
-        let running = Self { sandbox, child, url, token_file, notify };
+        let running = Self { sandbox: Arc::clone(sandbox), child, url, token_file, notify };
         assert!(running.told().starts_with("READY=1\n"));
         running
     }
@@ -62,19 +69,19 @@ impl Running {
         String::from_utf8(text[..len].to_vec()).unwrap()
     }
 
-    fn child(&self) -> &Child {
+    pub(super) fn child(&self) -> &Child {
         self.child.as_ref().unwrap()
     }
 
     /// A command that lets the agent do it.
-    fn ask(&self, args: &[&str]) -> Ran {
+    pub(super) fn ask(&self, args: &[&str]) -> Ran {
         let token_file = self.token_file.display().to_string();
         let all = ["--agent", &self.url, "--agent-token-file", &token_file];
         self.sandbox.run(all.iter().chain(args))
     }
 
     /// Stops it as systemd does; what it wrote.
-    fn stop(mut self) -> Ran {
+    pub(super) fn stop(mut self) -> Ran {
         signal(self.child(), "-TERM");
         Ran::from(self.child.take().unwrap().wait_with_output().unwrap())
     }
@@ -151,11 +158,21 @@ async fn its_page_backs_up_verifies_and_rehearses_a_real_repository() {
     browser.seen("Verification: done").await;
     browser.confirmed("Rehearse…", "Start").await;
     browser.seen("Rehearsal: done").await;
+    picture(&browser, "real").await;
     browser.click("Details").await;
     browser.until("JSON.parse(document.querySelector('#ask-data').textContent || '{}').kind === 'vault'").await;
     browser.click("Close").await;
     assert_eq!(agent.ask(&["list", "--json"]).ok().objects().len(), 2);
     assert_eq!(agent.stop().code, 0);
+}
+
+/// With `HAH_VAULT_SCREENSHOTS`, the page goes there as it looks on screens and in colours of all kinds.
+pub(super) async fn picture(browser: &Browser, name: &str) {
+    let Some(folder) = std::env::var_os("HAH_VAULT_SCREENSHOTS").map(PathBuf::from) else { return };
+    for (width, scheme) in [(360, "light"), (360, "dark"), (1280, "light"), (1280, "dark")] {
+        browser.screen(width, scheme).await;
+        fs::write(folder.join(format!("{name}-{width}-{scheme}.png")), browser.picture().await).unwrap();
+    }
 }
 
 #[test]
@@ -232,4 +249,15 @@ fn what_an_agent_cannot_be_is_told_before_it_starts() {
     let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
     assert_eq!(plan["jobs"][0]["schedule"], "@yearly");
     assert_eq!(plan["jobs"][1]["kind"], "verify");
+    // Without a retention it keeps what gc keeps.
+    assert_eq!(plan["retention"], Policy::default().describe());
+    let more = "retention { keep_last = 7 }\n  budget = \"1GB\"";
+    let own = "  retention {\n    keep_all = true\n  }\n  schedule = \"@yearly\"";
+    let text = config("127.0.0.1:0", "token", more).replace("  schedule = \"@yearly\"", own);
+    sandbox.file("config.hcl", &text);
+    let plan = sandbox.run(["--config", "config.hcl", "agent", "--dry-run"]).ok().text();
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    assert_eq!((&plan["retention"], &plan["retention_of"]["vault"]), (&"last 7".into(), &"everything".into()));
+    let both = text.replace("keep_all = true", "keep_all = true\n    keep_last = 1");
+    refused(both, 2, "retention.keep_all of file \"vault\"", "");
 }

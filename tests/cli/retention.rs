@@ -165,3 +165,26 @@ fn a_budget_is_told_in_words() {
     let ran = sandbox.run(["gc", "--dry-run", "--budget", "1kB"]).ok();
     assert!(ran.text().contains("it is used up"), "{ran:?}");
 }
+
+#[test]
+fn gc_without_rules_keeps_what_the_configuration_says() {
+    let (sandbox, names) = three();
+    let config = |agent: &str, source: &str| {
+        let path = fixture_path("vault-00.snap");
+        format!("agent {{\n  {agent}\n}}\nfile \"vault\" {{\n  path = \"{}\"\n  {source}\n}}\n", path.display())
+    };
+    let goes = |agent: &str, source: &str, more: &[&str]| {
+        sandbox.file("config.hcl", config(agent, source));
+        let args = [&["--config", "config.hcl"][..], &gc(&["--dry-run"]), more].concat();
+        let text = sandbox.run(args).ok().text();
+        let goes = |name: &&String| text.lines().any(|line| line.starts_with(name.as_str()) && line.contains(" goes "));
+        names.iter().filter(goes).count()
+    };
+    // The default policy keeps a day in full.
+    assert_eq!(goes("", "", &[]), 0);
+    assert_eq!(goes("retention { keep_last = 1 }", "", &[]), 2);
+    assert_eq!(goes("retention { keep_last = 1 }", "retention { keep_all = true }", &[]), 0);
+    assert_eq!(goes("retention { keep_all = true }", "retention { keep_tags = [\"v1\"] }", &[]), 1);
+    // What is typed holds for all.
+    assert_eq!(goes("retention { keep_all = true }", "retention { keep_all = true }", &["--keep-daily", "1"]), 2);
+}

@@ -17,18 +17,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-const FILE: &str = "hah-vault.prom";
+pub(super) const FILE: &str = "hah-vault.prom";
 
 /// What is in the metrics file; all of it makes sense.
 #[track_caller]
-fn values(sandbox: &Sandbox) -> Values {
+pub(super) fn values(sandbox: &Sandbox) -> Values {
     let parsed = parse(&fs::read_to_string(sandbox.work().join(FILE)).expect("a metrics file"));
     assert_eq!(parsed.rubbish_lines, 0);
     parsed.values
 }
 
 #[track_caller]
-fn figure(sandbox: &Sandbox, metric: &Metric, labels: &[&str]) -> f64 {
+pub(super) fn figure(sandbox: &Sandbox, metric: &Metric, labels: &[&str]) -> f64 {
     values(sandbox).get(metric, labels).unwrap_or_else(|| panic!("{} {labels:?}", metric.name))
 }
 
@@ -146,7 +146,7 @@ fn a_metrics_file_that_cannot_be_written_or_read_is_a_warning() {
 }
 
 /// Answers with a status that can be changed.
-struct Answers(AtomicU16);
+pub(super) struct Answers(pub(super) AtomicU16);
 
 impl Handler for Answers {
     fn answer(&self, _: &Request) -> Reply {
@@ -154,13 +154,13 @@ impl Handler for Answers {
     }
 }
 
-async fn server() -> (Server, Arc<Answers>) {
+pub(super) async fn server() -> (Server, Arc<Answers>) {
     let answers = Arc::new(Answers(AtomicU16::new(200)));
     (Server::start(Arc::<Answers>::clone(&answers)).await, answers)
 }
 
 /// Paths and bodies of all requests.
-fn posts(server: &Server) -> Vec<(String, String)> {
+pub(super) fn posts(server: &Server) -> Vec<(String, String)> {
     let requests = server.requests();
     assert!(requests.iter().all(|request| request.method == "POST"), "{requests:?}");
     requests.into_iter().map(|r| (r.path, String::from_utf8(r.body).unwrap())).collect()

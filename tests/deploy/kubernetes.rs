@@ -104,3 +104,19 @@ fn everything_is_in_one_restricted_namespace() {
         assert_eq!(object["metadata"]["namespace"].as_str(), Some(name));
     }
 }
+
+#[test]
+fn what_has_to_be_there_before_is_said() {
+    let text: String =
+        of(".yaml").into_iter().filter(|file| file.name.starts_with("kubernetes/")).map(|file| file.text).collect();
+    let made: Vec<Yaml> = of_kind("ConfigMap").iter().map(|map| map["metadata"]["name"].clone()).collect();
+    for pod in pods() {
+        let volumes = pod["spec"]["volumes"].as_vec().expect("volumes").iter();
+        for map in
+            volumes.map(|volume| &volume["configMap"]).filter(|map| !map.is_badvalue() && !made.contains(&map["name"]))
+        {
+            let name = map["name"].as_str().expect("name");
+            assert!(text.contains(&format!("create configmap {name} --from-file=")), "{name}");
+        }
+    }
+}

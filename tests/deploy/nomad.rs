@@ -1,6 +1,6 @@
 //! Nomad jobs: the keys of each block against the job specification.
 
-use super::files::of;
+use super::files::{PROGRAM, of};
 use hcl_edit::expr::Expression;
 use hcl_edit::structure::{Block, Body};
 
@@ -140,4 +140,44 @@ fn periodic_jobs_do_not_overlap() {
         .map(|(file, block)| assert_eq!(value(block, "prohibit_overlap").as_bool(), Some(true), "{file}"))
         .count();
     assert!(periodic >= 1);
+}
+
+/// A text attribute; a heredoc too.
+fn text(block: &Block, key: &str) -> String {
+    match value(block, key) {
+        Expression::HeredocTemplate(heredoc) => heredoc.template.to_string(),
+        other => other.as_str().unwrap_or_else(|| panic!("{key} is no text")).to_owned(),
+    }
+}
+
+#[test]
+fn the_agents_configuration_is_one_that_the_program_takes() {
+    let (_, body) = jobs().into_iter().find(|(file, _)| file.ends_with("agent.nomad.hcl")).expect("the agent's job");
+    let (template, env) = (blocks(&body, "template")[0], blocks(&body, "env")[0]);
+    assert_eq!(format!("/{}", text(template, "destination")), text(env, "HAH_VAULT_CONFIG"));
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.hcl");
+    std::fs::write(&config, text(template, "data")).unwrap();
+    let mut command = std::process::Command::new(PROGRAM);
+    command.args(["agent", "--dry-run"]).env_clear().env("HOME", folder.path());
+    for attribute in env.body.attributes() {
+        // What Nomad fills in stands for itself.
+        let value = attribute.value.as_str().unwrap_or("http://filled.in");
+        command.env(attribute.key.as_str(), value);
+    }
+    let output = command.env("HAH_VAULT_CONFIG", &config).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    // Whoever is in the allocation reaches it without options.
+    assert_eq!(plan["listen"], text(env, "HAH_VAULT_AGENT"));
+    let jobs: Vec<(&str, &str)> = plan["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| (job["kind"].as_str().unwrap(), job["source"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(jobs, [("backup", "vault"), ("backup", "consul"), ("backup", "nomad"), ("verify", "")]);
+    // Nomad waits for longer than the agent: 20 s for runs to finish, 30 s for those that are stopped, 5 s to tell.
+    let task = blocks(&body, "task")[0];
+    assert_eq!((text(task, "kill_timeout").as_str(), text(task, "kill_signal").as_str()), ("60s", "SIGTERM"));
 }

@@ -309,7 +309,7 @@ impl Telemetry for CountingTelemetry {
     }
 
     fn render(&self) -> String {
-        "# EOF\n".into()
+        "counted 1\n".into()
     }
 }
 

@@ -61,6 +61,7 @@ impl Browser {
             .unwrap();
         let port = port_of(&mut driver);
         let profile = tempfile::tempdir().unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         let mut browser = Self { driver, port, session: String::new(), http, _profile: profile, _one: one };
         let flags = [

@@ -11,6 +11,7 @@ pub mod held_world;
 pub mod hooked_store;
 pub mod msgpack;
 pub mod nomad_server;
+pub mod prometheus;
 pub mod repo;
 pub mod s3_server;
 pub mod service_server;

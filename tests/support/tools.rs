@@ -9,16 +9,21 @@ pub fn tool(name: &str) {
     assert!(there, "the command {name} is missing: run tests/setup.sh");
 }
 
-/// Prometheus' own checker; none where `tests/setup.sh` was not run. Under CI it must be there.
+/// Prometheus' own checker.
 pub fn promtool() -> Option<PathBuf> {
+    fetched("promtool")
+}
+
+/// A program of Prometheus; none where `tests/setup.sh` was not run. Under CI it must be there.
+pub fn fetched(name: &str) -> Option<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let fetched = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(target).join("tools/promtool");
-    let found = [PathBuf::from("promtool"), fetched]
+    let there = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(target).join("tools").join(name);
+    let found = [PathBuf::from(name), there]
         .into_iter()
         .find(|program| Command::new(program).arg("--version").output().is_ok());
-    assert!(found.is_some() || std::env::var_os("CI").is_none(), "promtool is missing: run tests/setup_promtool.sh");
+    assert!(found.is_some() || std::env::var_os("CI").is_none(), "{name} is missing: run tests/setup_promtool.sh");
     if found.is_none() {
-        println!("NOT TESTED: promtool is missing: run tests/setup_promtool.sh");
+        println!("NOT TESTED: {name} is missing: run tests/setup_promtool.sh");
     }
     found
 }

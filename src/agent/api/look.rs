@@ -9,6 +9,7 @@ use crate::agent::core::Leadership;
 use crate::agent::planner::JobStatus;
 use crate::agent::registry::{Entry, Run, RunState};
 use crate::agent::task::{Failure, RunKind, Summary};
+use crate::agent::telemetry::METRICS_TYPE;
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::{StatusCode, header};
@@ -50,8 +51,7 @@ fn why_not_ready(api: &Api) -> Option<&'static str> {
 }
 
 pub(super) async fn metrics(State(api): State<Api>) -> impl IntoResponse {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], api.0.agent.telemetry.render())
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], api.0.agent.telemetry.render())
 }
 
 fn lock(api: &Api) -> Value {

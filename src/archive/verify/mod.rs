@@ -115,6 +115,8 @@ pub async fn verify(
         return Err(ArchiveError::NeedsIdentity { what: "a rehearsal" });
     }
     let now = repository.store.now().await?;
+    // Before the listing: a backup that ends meanwhile on this host is not gone.
+    let remembered = options.state.map(HostState::seen).unwrap_or_default();
     let listed = in_scope(repository, options).await?;
     let selected: Vec<Listed> = listed.iter().filter(|l| options.wanted.wants(&l.name)).cloned().collect();
     let survey = Survey::take(repository, &selected, cancel).await?;
@@ -133,7 +135,7 @@ pub async fn verify(
     }
     findings.recheck(repository, &survey).await?;
     let noted = remember(repository, options, &survey, &findings);
-    report.chain = look_for_lost(options, &survey, &listed, now);
+    report.chain = look_for_lost(options, remembered, &survey, &listed, now);
     findings.conclude(&survey, &newest, noted, &mut report);
     Ok(report)
 }
@@ -328,8 +330,13 @@ fn remember(repository: &Repository, options: &VerifyOptions<'_>, survey: &Surve
     noted.is_ok()
 }
 
-fn look_for_lost(options: &VerifyOptions<'_>, survey: &Survey, listed: &[Listed], now: StoreTime) -> report::Chain {
-    let mut remembered = options.state.map(HostState::seen).unwrap_or_default();
+fn look_for_lost(
+    options: &VerifyOptions<'_>,
+    mut remembered: BTreeMap<SourceName, Vec<ManifestName>>,
+    survey: &Survey,
+    listed: &[Listed],
+    now: StoreTime,
+) -> report::Chain {
     if options.wanted != Wanted::default() {
         remembered.retain(|source, _| options.wanted.sources.contains(source));
     }

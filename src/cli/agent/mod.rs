@@ -3,6 +3,7 @@
 mod metrics;
 mod plan;
 pub(super) mod remote;
+mod telling;
 mod worker;
 
 use super::args::{Agent as Args, Global};
@@ -29,6 +30,7 @@ use futures::FutureExt;
 use metrics::AgentMetrics;
 use plan::{AgentPlan, LockPlan};
 use std::sync::Arc;
+use telling::Telling;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use worker::ArchiveWorker;
@@ -69,6 +71,11 @@ impl Base {
     }
 }
 
+/// How many runs it has threads for; more take a restart.
+pub(super) fn runs_max(settings: &Settings) -> usize {
+    plan::runs_max(settings.config.of(Kind::Agent).next())
+}
+
 /// `is_flag` tells of an option whether it was typed.
 pub(super) async fn run(context: &Context, args: Args, is_flag: &dyn Fn(&str) -> bool) -> Result<Exit, CliError> {
     let plan = AgentPlan::of(&context.settings, &context.world.host())?;
@@ -85,7 +92,7 @@ pub(super) async fn run(context: &Context, args: Args, is_flag: &dyn Fn(&str) ->
         global: context.global.clone(),
         settings: Arc::clone(&context.settings),
         console: Arc::clone(&context.console),
-        metrics: Registry::new(Arc::clone(&context.world)),
+        metrics: Registry::lasting(Arc::clone(&context.world)),
         world: Arc::clone(&context.world),
     };
     let clock: Arc<dyn Clock> = Arc::new(MachineClock::new(Arc::clone(&context.world)));
@@ -93,7 +100,8 @@ pub(super) async fn run(context: &Context, args: Args, is_flag: &dyn Fn(&str) ->
     let presence = presence(context, &plan).boxed().await?;
     let listener = Listener::bind(&plan.listen, plan.tls.as_ref(), &plan.access).await?;
     let worker = base.worker(&plan);
-    let telemetry = Arc::new(AgentMetrics::new(Arc::clone(&base.metrics), &plan.agent));
+    let telling = Arc::new(Telling::new(context.telemetry.outlets(), Arc::clone(&base.metrics)));
+    let telemetry = Arc::new(AgentMetrics::new(Arc::clone(&base.metrics), Arc::clone(&telling), &plan.agent));
     let world = (Arc::clone(&context.world), clock);
     let agent =
         Agent::new(plan.agent.clone(), Arc::clone(&worker) as _, world, Arc::clone(&telemetry) as _, lock.kind());
@@ -106,6 +114,7 @@ pub(super) async fn run(context: &Context, args: Args, is_flag: &dyn Fn(&str) ->
         api: &api,
         tls: listener.tls_reload(),
         listen: listener.address(),
+        runs_max: plan.agent.runs_max,
         is_flag,
     };
     tracing::info!(listen = %listener.address(), jobs = plan.agent.jobs.len(), "the agent runs");
@@ -120,6 +129,7 @@ pub(super) async fn run(context: &Context, args: Args, is_flag: &dyn Fn(&str) ->
     let (closed, is_closed) = oneshot::channel::<()>();
     let working = async {
         tokio::join!(running, leading);
+        telling.end();
         drop(closed);
     };
     let serving = listener.serve(&api, async { drop(is_closed.await) });
@@ -128,7 +138,7 @@ pub(super) async fn run(context: &Context, args: Args, is_flag: &dyn Fn(&str) ->
             presence.keep(&agent).await;
         }
     };
-    let all = async { tokio::join!(working, serving, seen) };
+    let all = async { tokio::join!(working, serving, seen, telling.run()) };
     tokio::select! {
         _ = all => {}
         result = signals(&mut reload, &systemd) => result?,
@@ -230,6 +240,8 @@ struct Reload<'r> {
     api: &'r Api,
     tls: TlsReload,
     listen: crate::agent::serve::Listen,
+    /// At the start.
+    runs_max: usize,
     is_flag: &'r dyn Fn(&str) -> bool,
 }
 
@@ -259,7 +271,11 @@ impl Reload<'_> {
     fn read(&self) -> Result<(Base, AgentPlan), CliError> {
         let settings = Arc::new(Settings::open(&self.base.global, self.is_flag)?);
         let base = Base { settings, ..self.base.clone() };
-        let plan = AgentPlan::of(&base.settings, &self.agent.settings().instance)?;
+        let mut plan = AgentPlan::of(&base.settings, &self.agent.settings().instance)?;
+        if plan.agent.runs_max > self.runs_max {
+            tracing::warn!(runs_at_once = self.runs_max, "more runs at once take a restart");
+            plan.agent.runs_max = self.runs_max;
+        }
         // The listener stays where it is.
         check_access(&self.listen, &plan.access)?;
         Ok((base, plan))

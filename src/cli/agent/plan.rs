@@ -2,6 +2,7 @@
 
 use super::super::error::CliError;
 use super::super::files;
+use super::super::retention::Retention;
 use super::super::settings::Settings;
 use crate::agent::api::Access;
 use crate::agent::lock::{ConsulLockSettings, DEFAULT_KEY, LEASE_TTL_DEFAULT};
@@ -10,10 +11,8 @@ use crate::agent::{
     AgentSettings, JobSettings, PresenceSettings, Retry, RunKind, Schedule, ScheduleError, SourceSettings, StopLimits,
     Task,
 };
-use crate::archive::retention::Policy;
 use crate::config::{Kind, Section};
 use hah_vault_format::{Label, SourceName};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,8 +54,7 @@ pub(super) struct AgentPlan {
     pub presence: Option<(PresenceSettings, Option<String>)>,
     pub stop: StopLimits,
     pub restore_folder: Option<PathBuf>,
-    pub policy: Option<Policy>,
-    pub policies: BTreeMap<SourceName, Policy>,
+    pub retention: Retention,
 }
 
 fn wrong(section: &Section, key: &str, what: impl std::fmt::Display) -> CliError {
@@ -83,7 +81,7 @@ impl AgentPlan {
                 tries: block.count("retries").unwrap_or(Retry::default().tries),
                 delay: block.duration("retry_delay").unwrap_or(Retry::default().delay),
             },
-            runs_max: usize::try_from(block.count("runs_at_once").unwrap_or(1)).unwrap_or(1).clamp(1, 16),
+            runs_max: runs_max(Some(&block)),
             lock_patience: match block.duration("lock.patience") {
                 Some(Duration::ZERO) => None,
                 Some(patience) => Some(patience),
@@ -98,12 +96,6 @@ impl AgentPlan {
         };
         let listen: Listen = block.text("listen").unwrap_or(LISTEN).parse()?;
         let presence = presence(&block, &instance, &listen);
-        let mut policies = BTreeMap::new();
-        for (name, section) in &sources {
-            if let Some(policy) = policy(section)? {
-                policies.insert(name.clone(), policy);
-            }
-        }
         Ok(Self {
             agent,
             access: Access {
@@ -117,10 +109,15 @@ impl AgentPlan {
             listen,
             stop: StopLimits { finish: block.duration("stop_timeout").unwrap_or(STOP_TIMEOUT) },
             restore_folder,
-            policy: policy(&block)?,
-            policies,
+            retention: Retention::of(settings)?,
         })
     }
+}
+
+/// Runs at the same time, of an agent with this block.
+pub(super) fn runs_max(block: Option<&Section>) -> usize {
+    let count = block.and_then(|block| block.count("runs_at_once")).unwrap_or(1);
+    usize::try_from(count).unwrap_or(1).clamp(1, 16)
 }
 
 fn shown(sources: &[(SourceName, &Section)]) -> Vec<SourceSettings> {
@@ -219,28 +216,6 @@ fn presence(block: &Section, instance: &str, listen: &Listen) -> Option<(Presenc
         deregister_after: block.duration("consul_service.deregister_after").unwrap_or(DEREGISTER_AFTER),
     };
     Some((settings, block.text("consul_service.consul").map(str::to_owned)))
-}
-
-/// The retention of a block; none if it says nothing of it.
-fn policy(section: &Section) -> Result<Option<Policy>, CliError> {
-    if !section.settings().any(|(key, _)| key.starts_with("retention.")) {
-        return Ok(None);
-    }
-    let count = |key: &str| section.count(key).unwrap_or(0);
-    let mut keep_tags = Vec::new();
-    for tag in section.texts("retention.keep_tags") {
-        keep_tags.push(tag.parse().map_err(|error| wrong(section, "retention.keep_tags", error))?);
-    }
-    Ok(Some(Policy {
-        keep_last: count("retention.keep_last"),
-        keep_within: section.duration("retention.keep_within").unwrap_or(Duration::ZERO),
-        keep_hourly: count("retention.keep_hourly"),
-        keep_daily: count("retention.keep_daily"),
-        keep_weekly: count("retention.keep_weekly"),
-        keep_monthly: count("retention.keep_monthly"),
-        keep_yearly: count("retention.keep_yearly"),
-        keep_tags,
-    }))
 }
 
 /// `10GB`, `500MB`: decimal units, as stores are sold.

@@ -126,8 +126,8 @@ impl ArchiveWorker {
         let counter = Arc::new(RecordingStore::new(Arc::clone(&repository.store)));
         let repository = Repository { store: Arc::clone(&counter) as _, monitor, ..repository };
         let options = GcOptions {
-            policy: self.plan.policy.clone().unwrap_or_else(crate::archive::retention::Policy::everything),
-            policies: self.plan.policies.clone(),
+            policy: self.plan.retention.policy.clone(),
+            policies: self.plan.retention.policies.clone(),
             damaged: context.state(&repository).as_ref().map(HostState::damaged).unwrap_or_default(),
             ..GcOptions::default()
         };
@@ -180,15 +180,26 @@ impl ArchiveWorker {
         });
         let verified = verifying.await.unwrap_or_else(|error| Err(ArchiveError::Internal(error.to_string()).into()));
         let (metrics, took) = (&self.base.metrics, began.elapsed());
-        let depth = match (rehearse, percent) {
-            (true, _) => Depth::Rehearsal,
-            (false, Some(_)) => Depth::Data,
-            (false, None) => Depth::Structure,
-        };
-        let (report, result) = verified.inspect_err(|_| metrics.verified(depth, None, took))?;
+        let (report, result) = verified?;
         metrics.verify_ended(&report, took);
         let partial = report.is_damaged().then(|| partial(Reason::Damaged, verify::worst(&report)));
         Ok(Outcome { result, partial, ..Outcome::default() })
+    }
+
+    /// A run failed before it could tell what it did. Of backups the agent tells itself.
+    fn count_failure(&self, task: &Task, took: Duration) {
+        let metrics = &self.base.metrics;
+        let percent = task.read_data_percent.filter(|percent| *percent > 0);
+        match (task.kind, &task.manifest) {
+            (RunKind::Backup, _) => {}
+            (RunKind::Gc, _) if task.dry_run => {}
+            (RunKind::Gc, _) => metrics.collected(None),
+            (RunKind::Restore, Some(name)) => metrics.restored(&name.source, None, took),
+            (RunKind::Restore, None) => {}
+            (RunKind::Rehearse, _) => metrics.verified(Depth::Rehearsal, None, took),
+            (RunKind::Verify, _) if percent.is_some() => metrics.verified(Depth::Data, None, took),
+            (RunKind::Verify, _) => metrics.verified(Depth::Structure, None, took),
+        }
     }
 
     async fn restore(&self, context: &Context, task: &Task, monitor: Arc<dyn Monitor>) -> Result<Outcome, CliError> {
@@ -201,9 +212,8 @@ impl ArchiveWorker {
         let repository = Repository { monitor, ..context.repository(Need::Reader, "restore").boxed().await? };
         let path = folder.join(file);
         let (metrics, began) = (&self.base.metrics, Instant::now());
-        let restored = restore_to_file(&repository, name, &path, false, false, &context.cancel).boxed().await;
-        metrics.restored(&name.source, restored.as_ref().ok().map(|report| report.len_bytes), began.elapsed());
-        let report = restored?;
+        let report = restore_to_file(&repository, name, &path, false, false, &context.cancel).boxed().await?;
+        metrics.restored(&name.source, Some(report.len_bytes), began.elapsed());
         let is_exact = report.exactness != Exactness::UnexpectedGzip;
         let message = "the snapshot is right, but in another gzip than the manifest promised";
         let partial = (!is_exact).then(|| partial(Reason::Damaged, message));
@@ -301,7 +311,11 @@ impl Worker for ArchiveWorker {
 
     async fn run(&self, task: &Task, monitor: Arc<dyn Monitor>, cancel: &Cancel) -> Result<Outcome, Failure> {
         let context = self.context(cancel);
+        let began = Instant::now();
         let result = self.perform(&context, task, monitor).boxed().await;
+        if result.is_err() {
+            self.count_failure(task, began.elapsed());
+        }
         // Tokens that were made for this run end with it.
         context.servers.close().boxed().await;
         result.map_err(|error| failure(&error))
@@ -320,5 +334,7 @@ pub(super) fn describe(plan: &AgentPlan) -> Value {
         json!({"kind": job.task.kind.as_str(), "source": job.task.source, "schedule": job.schedule.text(),
                "time_zone": job.schedule.zone_name(), "jitter_s": job.schedule.jitter().as_secs()})
     });
-    json!({"type": "agent", "listen": plan.listen.to_string(), "jobs": jobs.collect::<Vec<Value>>()})
+    let own = plan.retention.policies.iter().map(|(source, policy)| (source.to_string(), json!(policy.describe())));
+    json!({"type": "agent", "listen": plan.listen.to_string(), "jobs": jobs.collect::<Vec<Value>>(),
+           "retention": plan.retention.policy.describe(), "retention_of": own.collect::<serde_json::Map<_, _>>()})
 }
