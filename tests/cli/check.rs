@@ -2,7 +2,7 @@
 
 use super::sandbox::{Ran, Sandbox};
 use super::sessions::World;
-use crate::source::reach::acceptor;
+use crate::support::certificates::acceptor;
 use crate::support::consul_server::{ConsulServer, consul};
 use crate::support::consul_stand_in;
 use crate::support::nomad_server::{self, NomadServer};

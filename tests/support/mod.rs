@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod agent_http;
 pub mod browser;
+pub mod certificates;
 pub mod consul_server;
 pub mod consul_stand_in;
 pub mod fault_store;

@@ -199,7 +199,10 @@ fn login_hint(method: &str, mount: &str, message: &str) -> String {
             "the secret id is wrong, used up, or expired: have a new one made for the role"
         }
         _ if has("role ID") || has("role_id") => "check the role id: `vault read auth/approle/role/NAME/role-id`",
-        _ if has("username or password") => "check user name and password",
+        _ if has("username or password") || has("ldap operation failed") => "check user name and password",
+        "Kubernetes" if has("permission denied") => {
+            "the role's bound service accounts or namespaces do not fit, or Vault may not review tokens of the cluster"
+        }
         "certificate" => "no certificate of the auth method fits the client certificate: VAULT_CLIENT_CERT",
         _ => return format!("Vault's log says more; is auth/{mount} the right mount, in the right namespace?"),
     };
