@@ -13,7 +13,7 @@ use crate::source::{ServiceKind, SourceError, Target};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hah_vault_format::manifest::{Kind, Wrapper};
-use hah_vault_format::{Manifest, ManifestName};
+use hah_vault_format::{Manifest, ManifestName, SourceName};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -25,6 +25,13 @@ pub const SETTLE_LIMIT_DEFAULT: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Concern {
+    /// The snapshot is one source's, the target another's: two clusters may well have one data center's name.
+    OtherSource {
+        /// The snapshot's source.
+        source: SourceName,
+        /// The target's.
+        target: SourceName,
+    },
     /// The target has come further than the snapshot.
     OlderThanTarget {
         /// The snapshot's index.
@@ -53,13 +60,16 @@ pub enum Concern {
 impl Concern {
     /// Whether a restore in spite of it loses what nobody may want to lose: it deserves more than a `y`.
     pub fn is_grave(&self) -> bool {
-        matches!(self, Self::OlderThanTarget { .. } | Self::OtherCluster { .. })
+        matches!(self, Self::OtherSource { .. } | Self::OlderThanTarget { .. } | Self::OtherCluster { .. })
     }
 }
 
 impl std::fmt::Display for Concern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::OtherSource { source, target } => {
+                write!(f, "the snapshot is one of {source}, and would replace what {target} holds")
+            }
             Self::OlderThanTarget { snapshot_index, target_index } => write!(
                 f,
                 "the target's Raft index is {target_index}, the snapshot's {snapshot_index}: what came after it is lost"
@@ -151,6 +161,16 @@ fn concerns(manifest: &Manifest, preflight: &Preflight) -> Vec<Concern> {
 }
 
 impl ServicePlan {
+    /// Notes whose server the target is: another source's is a concern, the first of all.
+    #[must_use]
+    pub fn aimed_at(mut self, target: &SourceName) -> Self {
+        let source = &self.manifest.name.source;
+        if source != target {
+            self.concerns.insert(0, Concern::OtherSource { source: source.clone(), target: target.clone() });
+        }
+        self
+    }
+
     /// The first pass: restores into nowhere. Nothing is sent.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context, args: &Restore, to: &SourceName) -> R
     let name = repository.resolve(&args.manifest).await?;
     refuse_what_was_replaced(&repository, &args.manifest, &name).await?;
     let target = server.target();
-    let plan = plan(&repository, &name, target.as_ref(), args.force).await?;
+    let plan = plan(&repository, &name, target.as_ref(), args.force).await?.aimed_at(to);
     let keystore = match &args.keystore {
         Some(_) if plan.kind != ServiceKind::Nomad => {
             return Err(CliError::usage(

@@ -83,6 +83,14 @@ impl Consul {
         Ok(Self { http, settings })
     }
 
+    /// A path of the data center that is meant.
+    fn path(&self, path: &str, stale: bool) -> String {
+        let mut pairs = Vec::new();
+        pairs.extend(self.settings.datacenter.as_ref().map(|name| ("dc", name.as_str())));
+        pairs.extend(stale.then_some(("stale", "")));
+        with_query(path, &pairs)
+    }
+
     pub(super) fn token(&self) -> Result<Vec<(&'static str, Secret)>, SourceError> {
         Ok(token_header("x-consul-token", self.settings.token.read(ServiceKind::Consul)?))
     }
@@ -129,11 +137,11 @@ impl Consul {
         // A token that may take snapshots need not be allowed to look at the agent.
         match endpoint.look::<AgentSelf>("/v1/agent/self", &token).await {
             Ok(agent) => {
+                facts.extend(self.cluster(&agent).map(|name| ("cluster-name", name)));
                 facts.extend(agent.config.version.map(|version| ("server-version", version)));
-                facts.extend(agent.config.datacenter.map(|name| ("cluster-name", name)));
             }
             Err(error @ SourceError::Connect { .. }) => return Err(error),
-            Err(_) => {}
+            Err(_) => facts.extend(self.settings.datacenter.clone().map(|name| ("cluster-name", name))),
         }
         let answer = self.ask(&endpoint).await?;
         let mut warnings = Vec::new();
@@ -142,12 +150,19 @@ impl Consul {
         Ok(Snapshot { body, facts, warnings })
     }
 
+    /// The data center that is meant: an agent hands requests on to others.
+    fn cluster(&self, agent: &AgentSelf) -> Option<String> {
+        self.settings.datacenter.clone().or_else(|| agent.config.datacenter.clone())
+    }
+
+    /// The Raft index of the data center that is meant, if the agent is of it.
+    fn index(&self, agent: &AgentSelf) -> Option<u64> {
+        if self.cluster(agent) == agent.config.datacenter { agent.index() } else { None }
+    }
+
     /// Asks for the snapshot, again for a while if the token is fresh.
     async fn ask(&self, endpoint: &Endpoint) -> Result<Answer, SourceError> {
-        let mut pairs = Vec::new();
-        pairs.extend(self.settings.datacenter.as_ref().map(|name| ("dc", name.as_str())));
-        pairs.extend(self.settings.stale.then_some(("stale", "")));
-        let path = with_query(PATH, &pairs);
+        let path = self.path(PATH, self.settings.stale);
         patiently(self.settings.fresh_token, || async {
             let token = self.token()?;
             endpoint.send(&snapshot_request(&path, &token, endpoint)).await
@@ -156,7 +171,7 @@ impl Consul {
     }
 
     pub(super) async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {
-        let leader: String = endpoint.look("/v1/status/leader", &[]).await?;
+        let leader: String = endpoint.look(&self.path("/v1/status/leader", false), &[]).await?;
         let agent = endpoint.look::<AgentSelf>("/v1/agent/self", &self.token()?).await;
         Ok((agent.ok(), leader))
     }
@@ -301,9 +316,9 @@ impl Target for Consul {
             let is_permitted = self.may_restore(&endpoint).await;
             let mut preflight = Preflight::at(endpoint.address);
             preflight.is_permitted = is_permitted;
-            preflight.index = agent.as_ref().and_then(AgentSelf::index);
             if let Some(agent) = agent {
-                (preflight.version, preflight.cluster_name) = (agent.config.version, agent.config.datacenter);
+                (preflight.index, preflight.cluster_name) = (self.index(&agent), self.cluster(&agent));
+                preflight.version = agent.config.version;
             }
             Ok(preflight)
         })
@@ -312,9 +327,7 @@ impl Target for Consul {
 
     async fn restore(&self, at: &Address, _force: bool) -> Result<(BodyWriter, Restoring), SourceError> {
         let endpoint = self.http.endpoint(at)?;
-        let mut pairs = Vec::new();
-        pairs.extend(self.settings.datacenter.as_ref().map(|name| ("dc", name.as_str())));
-        let path = with_query(PATH, &pairs);
+        let path = self.path(PATH, false);
         upload::begin(&endpoint, &Request::restore(Operation::Restore, Method::PUT, &path, &self.token()?))
     }
 
@@ -322,7 +335,7 @@ impl Target for Consul {
         let endpoint = &self.http.endpoint(at)?;
         settle_raft(endpoint, limit, || async move {
             let (agent, leader) = self.look_at(endpoint).await?;
-            Ok((leader, agent.as_ref().and_then(AgentSelf::index)))
+            Ok((leader, agent.and_then(|agent| self.index(&agent))))
         })
         .await
     }

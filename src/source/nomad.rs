@@ -99,11 +99,12 @@ impl Nomad {
         Ok(token_header("x-nomad-token", self.settings.token.read(ServiceKind::Nomad)?))
     }
 
-    fn path(&self, stale: bool) -> String {
+    /// A path of the region that is meant.
+    fn path(&self, path: &str, stale: bool) -> String {
         let mut pairs = Vec::new();
         pairs.extend(self.settings.region.as_ref().map(|name| ("region", name.as_str())));
         pairs.extend(stale.then_some(("stale", "")));
-        with_query(PATH, &pairs)
+        with_query(path, &pairs)
     }
 
     pub(super) async fn addresses(&self) -> Result<Vec<Address>, SourceError> {
@@ -116,11 +117,11 @@ impl Nomad {
         match endpoint.look::<AgentSelf>("/v1/agent/self", &self.token()?).await {
             Ok(agent) => {
                 facts.extend(agent.version().map(|version| ("server-version", version)));
-                facts.extend(agent.config.region.map(|region| ("cluster-name", region)));
+                facts.extend(self.cluster(&agent).map(|region| ("cluster-name", region)));
                 facts.extend(agent.config.datacenter.map(|name| ("datacenter", name)));
             }
             Err(error @ SourceError::Connect { .. }) => return Err(error),
-            Err(_) => {}
+            Err(_) => facts.extend(self.settings.region.clone().map(|region| ("cluster-name", region))),
         }
         let answer = self.ask(&endpoint).await?;
         let mut warnings = Vec::new();
@@ -128,9 +129,19 @@ impl Nomad {
         Ok(Snapshot { body, facts, warnings })
     }
 
+    /// The region that is meant: an agent hands requests on to others.
+    fn cluster(&self, agent: &AgentSelf) -> Option<String> {
+        self.settings.region.clone().or_else(|| agent.config.region.clone())
+    }
+
+    /// The Raft index of the region that is meant, if the agent is of it.
+    fn index(&self, agent: &AgentSelf) -> Option<u64> {
+        if self.cluster(agent) == agent.config.region { agent.index() } else { None }
+    }
+
     /// Asks for the snapshot, again for a while if the token is fresh.
     async fn ask(&self, endpoint: &Endpoint) -> Result<Answer, SourceError> {
-        let path = self.path(self.settings.stale);
+        let path = self.path(PATH, self.settings.stale);
         patiently(self.settings.fresh_token, || async {
             let token = self.token()?;
             endpoint.send(&snapshot_request(&path, &token, endpoint)).await
@@ -139,7 +150,7 @@ impl Nomad {
     }
 
     pub(super) async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {
-        let leader: String = endpoint.look("/v1/status/leader", &[]).await?;
+        let leader: String = endpoint.look(&self.path("/v1/status/leader", false), &[]).await?;
         let agent = endpoint.look::<AgentSelf>("/v1/agent/self", &self.token()?).await;
         Ok((agent.ok(), leader))
     }
@@ -174,8 +185,8 @@ impl Target for Nomad {
             // Without ACLs everything is allowed, and there is no token to look at.
             preflight.is_permitted = token.ok().map(|token| token.r#type == "management");
             if let Some(agent) = agent {
-                (preflight.index, preflight.version) = (agent.index(), agent.version());
-                preflight.cluster_name = agent.config.region;
+                (preflight.index, preflight.cluster_name) = (self.index(&agent), self.cluster(&agent));
+                preflight.version = agent.version();
             }
             Ok(preflight)
         };
@@ -184,7 +195,7 @@ impl Target for Nomad {
 
     async fn restore(&self, at: &Address, _force: bool) -> Result<(BodyWriter, Restoring), SourceError> {
         let endpoint = self.http.endpoint(at)?;
-        let path = self.path(false);
+        let path = self.path(PATH, false);
         upload::begin(&endpoint, &Request::restore(Operation::Restore, Method::PUT, &path, &self.token()?))
     }
 
@@ -192,7 +203,7 @@ impl Target for Nomad {
         let endpoint = &self.http.endpoint(at)?;
         settle_raft(endpoint, limit, || async move {
             let (agent, leader) = self.look_at(endpoint).await?;
-            Ok((leader, agent.as_ref().and_then(AgentSelf::index)))
+            Ok((leader, agent.and_then(|agent| self.index(&agent))))
         })
         .await
     }

@@ -366,3 +366,28 @@ async fn another_region_is_another_cluster() {
     server.set(|state| state.region = "elsewhere".into());
     assert!(concerns().contains("the target is cluster elsewhere"), "{}", concerns());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_source_of_the_same_kind_is_warned_of_loudly() {
+    let sandbox = Sandbox::with_repository();
+    let (eu, us) =
+        (NomadServer::start(&fixture("nomad-02.snap")).await, NomadServer::start(&fixture("nomad-00.snap")).await);
+    let block = |label: &str, server: &NomadServer| {
+        let (url, token) = (server.server.url(), nomad_server::TOKEN);
+        format!("nomad \"{label}\" {{\n  address = \"{url}\"\n  token = \"{token}\"\n}}\n")
+    };
+    let config = sandbox.file("own.hcl", format!("{}{}", block("eu", &eu), block("us", &us)));
+    let env = [("HAH_VAULT_CONFIG", config.to_str().unwrap().to_owned())];
+    run(&sandbox, &["backup"], &env).ok();
+    let words = "the snapshot is one of nomad-eu, and would replace what nomad-us holds";
+    let planned = |to: &str| {
+        let args = ["restore", "nomad-eu@latest", "--to", to, "--dry-run", "--json"];
+        run(&sandbox, &args, &env).ok()
+    };
+    // The region and the version of the two are the same.
+    let ran = planned("nomad-us");
+    assert_eq!(ran.objects()[0]["concerns"][0], words, "{ran:?}");
+    assert!(ran.stderr.contains(&format!("warning: {words}")), "{ran:?}");
+    assert!(!planned("nomad-eu").text().contains("one of nomad-eu"));
+    assert_eq!(uploads(&us.server, nomad_server::PATH), 0);
+}
