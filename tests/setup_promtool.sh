@@ -1,25 +1,5 @@
 #!/usr/bin/env bash
-# Fetches promtool for the tests into target/tools/promtool: it checks the alert rules and the metrics. Takes it out of
-# Debian's package of Prometheus, without installing that: it would start a server. Does nothing where `promtool` is there.
+# promtool for the tests: it checks the alert rules and the metrics. Debian's package of Prometheus has it; installed, that
+# would start a server.
 set -euo pipefail
-
-cd "$(dirname "$0")/.."
-tools=${CARGO_TARGET_DIR:-target}/tools
-if command -v promtool >/dev/null || [ -x "$tools/promtool" ]; then
-    exit 0
-fi
-for command in apt-get dpkg-deb; do
-    command -v "$command" >/dev/null || { echo "tests need promtool in the PATH or in $tools: please install it" >&2; exit 1; }
-done
-
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial" "$tools"
-# Its own lists and cache, from the machine's own sources: nothing of the system's apt changes.
-apt=(apt-get -q -o "Dir::State::lists=$scratch/lists" -o "Dir::Cache=$scratch/cache" -o Acquire::Languages=none
-    -o APT::Sandbox::User=)
-"${apt[@]}" update
-(cd "$scratch" && "${apt[@]}" download prometheus)
-dpkg-deb -x "$scratch"/prometheus_*.deb "$scratch/unpacked"
-install -m 0755 "$scratch/unpacked/usr/bin/promtool" "$tools/promtool"
-"$tools/promtool" --version 2>&1 | head -n 1
+exec "$(dirname "$0")/fetch_debian.sh" prometheus promtool

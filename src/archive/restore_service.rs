@@ -21,6 +21,9 @@ use std::time::Duration;
 /// to a minute (facts 2.1, 8); a large one takes its time.
 pub const SETTLE_LIMIT_DEFAULT: Duration = Duration::from_secs(10 * 60);
 
+/// The label of a snapshot of what a restore was about to replace: the manifest that was restored (SPEC §6.4).
+pub const LABEL_BEFORE_RESTORE: &str = "before-restore-of";
+
 /// Something that whoever confirms a restore should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

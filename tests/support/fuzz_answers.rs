@@ -144,8 +144,11 @@ impl World {
             wrapped: true,
             role_name: Some("backup".into()),
         };
-        let timing =
-            Timing { retry_delay: Duration::ZERO, given_look_after: Duration::ZERO, close_limit: Duration::from_secs(2) };
+        let timing = Timing {
+            retry_delay: Duration::ZERO,
+            given_look_after: Duration::ZERO,
+            close_limit: Duration::from_secs(2),
+        };
         VaultSession::with_timing(settings, login, None, timing, &mut |text| panic!("{text}")).unwrap()
     }
 }

@@ -241,6 +241,19 @@ pub fn quick() -> Patience {
     }
 }
 
+/// Time-outs for a server that answers nonsense or not at all.
+pub fn impatient() -> Patience {
+    Patience {
+        connect: Duration::from_millis(500),
+        request: Duration::from_millis(400),
+        idle: Duration::from_millis(300),
+        bytes_per_second_min: 64 << 20,
+        attempts_max: 2,
+        retry_delay_min: Duration::from_millis(5),
+        retry_delay_max: Duration::from_millis(10),
+    }
+}
+
 async fn serve(listener: TcpListener, service: S3Service, tls: Option<TlsAcceptor>, state: Arc<State>) {
     while let Ok((socket, _)) = listener.accept().await {
         let (near, far) = tokio::io::duplex(64 * 1024);
