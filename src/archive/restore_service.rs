@@ -6,7 +6,7 @@
 //! What is sent was checked once from its first to its last byte before the server sees the first one; and while it is
 //! sent it is checked again: if anything differs, the request is broken off, which no server takes for a whole archive.
 
-use super::restore::restore;
+use super::restore::{rehearse, restore};
 use super::{ArchiveError, Cancel, Repository, keystore, service};
 use crate::source::restore::{BodyWriter, Preflight, Settled};
 use crate::source::{ServiceKind, SourceError, Target};
@@ -177,10 +177,21 @@ impl ServicePlan {
     /// The first pass: restores into nowhere. Nothing is sent.
     ///
     /// # Errors
-    /// As a restore's.
+    /// As a restore's; [`ArchiveError::Unfit`] without force if part of the state is no records: a server that cannot read
+    /// its state panics in the middle of the restore (facts 0.8), and keeps doing so at each start.
     pub async fn rehearse(&self, repository: &Repository, cancel: &Cancel) -> Result<Rehearsed<'_>, ArchiveError> {
-        restore(repository, &self.manifest.name, io::sink(), true, cancel).await?;
-        Ok(Rehearsed { plan: self })
+        let name = &self.manifest.name;
+        match rehearse(repository, name, true, cancel).await?.opaque_bytes {
+            bytes @ 1.. if !self.force => {
+                let reason = format!(
+                    "{bytes} bytes of its state are no records, as they came from the server, and {} may crash on them; \
+                     --force sends it all the same",
+                    self.kind
+                );
+                Err(ArchiveError::Unfit { name: name.clone(), reason })
+            }
+            _ => Ok(Rehearsed { plan: self }),
+        }
     }
 }
 
