@@ -4,10 +4,11 @@ use crate::support::repo::{TestRepository, fixture};
 use crate::support::s3_server::S3Server;
 use hah_vault::archive::backup::{BackupOptions, Input, SourceSpec, backup};
 use hah_vault::archive::restore::Exactness;
+use hah_vault::archive::restore_service::LABEL_BEFORE_RESTORE;
 use hah_vault::archive::{Cancel, Repository};
 use hah_vault::pipeline::seal::Compression;
-use hah_vault::store::{LocalStore, MemoryStore, RecordingStore};
-use hah_vault_format::manifest::{Counts, Kind, Transform, Wrapper, extents_len_bytes};
+use hah_vault::store::{LocalStore, MemoryStore, RecordingStore, StoreTime};
+use hah_vault_format::manifest::{Counts, Kind, ManifestLabel, Transform, Wrapper, extents_len_bytes};
 use std::sync::Arc;
 
 const SNAPSHOTS: [(&str, Kind); 12] = [
@@ -185,6 +186,32 @@ async fn a_snapshot_of_another_service_is_backed_up_with_a_warning() {
     test.backup("home", &fixture("nomad-00.snap")).await.unwrap();
     test.backup("home", &fixture("nomad-01.snap")).await.unwrap();
     assert_eq!(test.recorder.warnings().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_restore_replaced_is_a_parent_only_where_there_is_no_other() {
+    let memory = Arc::new(MemoryStore::new());
+    let test = TestRepository::create(memory.clone()).await;
+    // The order of manifests is that of their seconds.
+    let begin = StoreTime { unix_ms: 1_795_361_015_000 };
+    let at = |minute: i64| memory.set_now(StoreTime { unix_ms: begin.unix_ms + 60_000 * minute });
+    let label = ManifestLabel { key: LABEL_BEFORE_RESTORE.into(), value: "consul/20261122T143000Z-1a2b3c4d".into() };
+    let replaced = BackupOptions { labels: vec![label], ..BackupOptions::default() };
+    let (small, large) = (fixture("consul-00.snap"), fixture("consul-01.snap"));
+    at(0);
+    let before = test.backup_with("consul", &small, &replaced).await.unwrap().manifest;
+    at(1);
+    // Better than nothing.
+    let first = test.backup("consul", &large).await.unwrap().manifest;
+    assert_eq!(first.parent, Some(before.name));
+    for minute in 2..4 {
+        at(minute);
+        test.backup_with("consul", &small, &replaced).await.unwrap();
+    }
+    at(4);
+    let next = test.backup("consul", &large).await.unwrap().manifest;
+    assert_eq!(next.parent, Some(first.name));
+    assert_eq!(next.counts.chunks_new, 0);
 }
 
 #[tokio::test]

@@ -13,13 +13,4 @@ missing=()
 for pair in age:age zstd:zstd ssh-keygen:openssh-client python3:python3 shellcheck:shellcheck systemd-analyze:systemd; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
-
-if ! command -v apt-get >/dev/null; then
-    echo "tests need these commands, please install them: ${missing[*]}" >&2
-    exit 1
-fi
-as_root=()
-[ "$(id -u)" -eq 0 ] || as_root=(sudo)
-"${as_root[@]}" apt-get update -q
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+[ ${#missing[@]} -eq 0 ] || "$(dirname "$0")/install_debian.sh" "${missing[@]}"

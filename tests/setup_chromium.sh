@@ -6,11 +6,4 @@ set -euo pipefail
 if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then
     exit 0
 fi
-if ! command -v apt-get >/dev/null; then
-    echo "the tests of the web page need the commands chromium and chromedriver: please install them" >&2
-    exit 1
-fi
-as_root=()
-[ "$(id -u)" -eq 0 ] || as_root=(sudo)
-"${as_root[@]}" apt-get update -q
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium chromium-driver
+exec "$(dirname "$0")/install_debian.sh" chromium chromium-driver

@@ -4,7 +4,7 @@ mod archive;
 mod consul;
 mod drill;
 mod nomad;
-pub(crate) mod reach;
+mod reach;
 mod restore;
 mod restore_service;
 mod session;

@@ -2,7 +2,7 @@
 
 use crate::support::fault_store::{Fault, FaultStore, Rule};
 use crate::support::repo::{TestRepository, fixture};
-use crate::support::s3_server::{self, S3Server};
+use crate::support::s3_server::{self, S3Server, impatient};
 use bytes::Bytes;
 use hah_vault::archive::backup::{BackupOptions, BackupReport};
 use hah_vault::archive::host_state::HostState;
@@ -10,9 +10,7 @@ use hah_vault::archive::verify::report::{Flaw, Healing};
 use hah_vault::archive::verify::{Rehearse, Report, VerifyOptions, Wanted, verify};
 use hah_vault::archive::{ArchiveError, Cancel, Event, Monitor, Repository};
 use hah_vault::keys::{Keyring, RepositoryIdentity};
-use hah_vault::store::{
-    MemoryStore, ObjectMeta, Operation, Patience, RecordingStore, Store, StoreOptions, StoreTime, open,
-};
+use hah_vault::store::{MemoryStore, ObjectMeta, Operation, RecordingStore, Store, StoreOptions, StoreTime, open};
 use hah_vault_format::ManifestName;
 use http::Method;
 use std::sync::Arc;
@@ -317,24 +315,12 @@ async fn lists_that_lie_are_found_out_and_manifests_that_go_meanwhile_are_no_dam
     assert_eq!(report.snapshots(), (1, 1));
 }
 
-fn patience() -> Patience {
-    Patience {
-        connect: Duration::from_millis(500),
-        request: Duration::from_millis(400),
-        idle: Duration::from_millis(300),
-        bytes_per_second_min: 64 << 20,
-        attempts_max: 2,
-        retry_delay_min: Duration::from_millis(5),
-        retry_delay_max: Duration::from_millis(10),
-    }
-}
-
 /// Endless bodies, silence, garbage: an error or a finding, in time, and never "all is well" or a lasting mark.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hostile_server_neither_holds_verify_up_nor_gets_a_clean_report() {
     use s3_server::Fault;
     let server = S3Server::start();
-    let options = StoreOptions { patience: patience(), ..server.options() };
+    let options = StoreOptions { patience: impatient(), ..server.options() };
     let test = TestRepository::create(open(&server.url("p"), &options).await.unwrap()).await;
     test.backup("consul", &fixture("consul-00.snap")).await.unwrap();
     let faults = [

@@ -2,6 +2,7 @@
 
 use super::manifests::claimed_ms;
 use super::repository::Repository;
+use super::restore_service::LABEL_BEFORE_RESTORE;
 use super::reuse::{self, Candidate, IndexState, Policy, Reason};
 use super::rules::Rules;
 use super::{ArchiveError, COMMIT_LIMIT, Event, GRACE, STORE_CLOCK_TOLERANCE};
@@ -68,7 +69,9 @@ impl Repository {
         Ok(Before { time, packs: self.list_packs().await? })
     }
 
-    /// The newest manifest of the source that opens, claims no time after the store's, and was committed in time.
+    /// The newest manifest of the source that opens, claims no time after the store's, and was committed in time. One that
+    /// was made because a restore was about to replace what it holds is the parent only where there is no other: what
+    /// comes next is like what was restored.
     ///
     /// # Errors
     /// [`ArchiveError::Store`], when the listing fails; a manifest that does not open is a warning.
@@ -78,7 +81,7 @@ impl Repository {
         now: StoreTime,
         rules: &Rules,
     ) -> Result<Option<Manifest>, ArchiveError> {
-        let mut tried = 0;
+        let (mut tried, mut replaced) = (0, None);
         for listed in self.list_manifests(Some(&keys.source)).await?.into_iter().rev() {
             let claimed_ms = claimed_ms(&listed.name);
             let latest_ms = now.unix_ms.saturating_add(millis(STORE_CLOCK_TOLERANCE));
@@ -91,14 +94,15 @@ impl Repository {
             }
             tried += 1;
             match self.open_manifest_with(&listed.name, keys).await {
-                Ok(manifest) => return Ok(Some(manifest)),
+                Ok(manifest) if manifest.label(LABEL_BEFORE_RESTORE).is_none() => return Ok(Some(manifest)),
+                Ok(manifest) => replaced = replaced.or(Some(manifest)),
                 Err(error) => self.monitor.warn(Some(&keys.source), format!("not used as parent: {}", chain(&error))),
             }
             if tried == PARENTS_TRIED_MAX {
                 break;
             }
         }
-        Ok(None)
+        Ok(replaced)
     }
 
     /// Judges the parent's packs, and loads the indexes of those that may be reused; never of those to `avoid`.

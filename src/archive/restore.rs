@@ -111,16 +111,18 @@ pub(super) async fn restore_stream<W: Write + Send + 'static>(
     run(repository, name, out, Wrapped::Stream, false, cancel).await.map(drop)
 }
 
-/// Restores into nowhere, original gzip included, and counts the records of `state.bin`.
+/// Restores into nowhere, the original gzip included or with a `fast` one, and counts the records of `state.bin`.
 ///
 /// # Errors
 /// As a restore's.
 pub async fn rehearse(
     repository: &Repository,
     name: &ManifestName,
+    fast: bool,
     cancel: &Cancel,
 ) -> Result<Rehearsal, ArchiveError> {
-    let (finished, report) = run(repository, name, io::sink(), Wrapped::Original, true, cancel).await?;
+    let wrapped = if fast { Wrapped::Fast } else { Wrapped::Original };
+    let (finished, report) = run(repository, name, io::sink(), wrapped, true, cancel).await?;
     let (form, tally) = finished.records.unwrap_or_default();
     let kind = ingest::kind(report.manifest.kind != Kind::Other, form);
     Ok(Rehearsal { report, kind, records: ingest::counted(&tally), opaque_bytes: tally.opaque_bytes })

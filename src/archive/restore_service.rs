@@ -6,14 +6,14 @@
 //! What is sent was checked once from its first to its last byte before the server sees the first one; and while it is
 //! sent it is checked again: if anything differs, the request is broken off, which no server takes for a whole archive.
 
-use super::restore::restore;
+use super::restore::{rehearse, restore};
 use super::{ArchiveError, Cancel, Repository, keystore, service};
 use crate::source::restore::{BodyWriter, Preflight, Settled};
 use crate::source::{ServiceKind, SourceError, Target};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hah_vault_format::manifest::{Kind, Wrapper};
-use hah_vault_format::{Manifest, ManifestName};
+use hah_vault_format::{Manifest, ManifestName, SourceName};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -21,10 +21,20 @@ use std::time::Duration;
 /// to a minute (facts 2.1, 8); a large one takes its time.
 pub const SETTLE_LIMIT_DEFAULT: Duration = Duration::from_secs(10 * 60);
 
+/// The label of a snapshot of what a restore was about to replace: the manifest that was restored (SPEC §6.4).
+pub const LABEL_BEFORE_RESTORE: &str = "before-restore-of";
+
 /// Something that whoever confirms a restore should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Concern {
+    /// The snapshot is one source's, the target another's: two clusters may well have one data center's name.
+    OtherSource {
+        /// The snapshot's source.
+        source: SourceName,
+        /// The target's.
+        target: SourceName,
+    },
     /// The target has come further than the snapshot.
     OlderThanTarget {
         /// The snapshot's index.
@@ -53,13 +63,16 @@ pub enum Concern {
 impl Concern {
     /// Whether a restore in spite of it loses what nobody may want to lose: it deserves more than a `y`.
     pub fn is_grave(&self) -> bool {
-        matches!(self, Self::OlderThanTarget { .. } | Self::OtherCluster { .. })
+        matches!(self, Self::OtherSource { .. } | Self::OlderThanTarget { .. } | Self::OtherCluster { .. })
     }
 }
 
 impl std::fmt::Display for Concern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::OtherSource { source, target } => {
+                write!(f, "the snapshot is one of {source}, and would replace what {target} holds")
+            }
             Self::OlderThanTarget { snapshot_index, target_index } => write!(
                 f,
                 "the target's Raft index is {target_index}, the snapshot's {snapshot_index}: what came after it is lost"
@@ -151,13 +164,34 @@ fn concerns(manifest: &Manifest, preflight: &Preflight) -> Vec<Concern> {
 }
 
 impl ServicePlan {
+    /// Notes whose server the target is: another source's is a concern, the first of all.
+    #[must_use]
+    pub fn aimed_at(mut self, target: &SourceName) -> Self {
+        let source = &self.manifest.name.source;
+        if source != target {
+            self.concerns.insert(0, Concern::OtherSource { source: source.clone(), target: target.clone() });
+        }
+        self
+    }
+
     /// The first pass: restores into nowhere. Nothing is sent.
     ///
     /// # Errors
-    /// As a restore's.
+    /// As a restore's; [`ArchiveError::Unfit`] without force if part of the state is no records: a server that cannot read
+    /// its state panics in the middle of the restore (facts 0.8), and keeps doing so at each start.
     pub async fn rehearse(&self, repository: &Repository, cancel: &Cancel) -> Result<Rehearsed<'_>, ArchiveError> {
-        restore(repository, &self.manifest.name, io::sink(), true, cancel).await?;
-        Ok(Rehearsed { plan: self })
+        let name = &self.manifest.name;
+        match rehearse(repository, name, true, cancel).await?.opaque_bytes {
+            bytes @ 1.. if !self.force => {
+                let reason = format!(
+                    "{bytes} bytes of its state are no records, as they came from the server, and {} may crash on them; \
+                     --force sends it all the same",
+                    self.kind
+                );
+                Err(ArchiveError::Unfit { name: name.clone(), reason })
+            }
+            _ => Ok(Rehearsed { plan: self }),
+        }
     }
 }
 

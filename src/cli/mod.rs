@@ -142,7 +142,7 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
         let close = async move { servers.close().await };
         let interrupt = match is_agent {
             true => None,
-            false => Some(Interrupt::watch(cancel, asking, close).map_err(internal)?),
+            false => Some(Interrupt::watch(cancel, asking.clone(), close).map_err(internal)?),
         };
         let interrupted = async {
             match &interrupt {
@@ -154,7 +154,10 @@ fn run(cli: Cli, matches: &ArgMatches, console: &Arc<Console>) -> Result<Exit, C
         let result = tokio::select! {
             biased;
             () = interrupted => Err(ArchiveError::Interrupted.into()),
-            result = dispatch(&context, command, matches) => result,
+            result = dispatch(&context, command, matches) => match result {
+                Err(_) if asking.is_cut() => Err(ArchiveError::Interrupted.into()),
+                result => result,
+            },
         };
         // Also after an error or a signal: tokens that were made for this run end with it.
         context.servers.close().await;

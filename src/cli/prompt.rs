@@ -5,39 +5,71 @@ use crate::keys::Prompt;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::File;
 use std::io::{BufRead, IsTerminal};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
-/// The terminal as it was before a question: the echo comes back even when the answer is ctrl-C.
+/// Whether a question is open, and the terminal as it was before: the echo comes back even when the answer is ctrl-C.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Asking(Arc<Mutex<Option<Before>>>);
+pub(super) struct Asking(Arc<Mutex<Asked>>);
 
-#[derive(Debug)]
-struct Before {
-    terminal: Option<(File, Termios)>,
+#[derive(Debug, Default)]
+enum Asked {
+    /// No question is open.
+    #[default]
+    Nothing,
+    /// One is, on this terminal.
+    Something(Option<(File, Termios)>),
+    /// A signal came: nothing is asked any more.
+    NoMore {
+        /// Whether something would have been.
+        is_cut: bool,
+    },
 }
 
 impl Asking {
-    fn begin(&self) {
-        let terminal = File::open("/dev/tty").ok().and_then(|tty| {
-            let settings = tcgetattr(&tty).ok()?;
-            Some((tty, settings))
-        });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Before { terminal });
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Whether a question was open. If so, the terminal is as it was.
-    pub(super) fn interrupt(&self) -> bool {
-        let Some(before) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return false };
-        if let Some((tty, settings)) = before.terminal {
-            // The process ends anyway.
-            let _ = tcsetattr(&tty, OptionalActions::Now, &settings);
+    /// Asks by `question`, unless a signal has come: its answer could only be waited for by a thread that nothing stops.
+    fn during<T>(&self, question: impl FnOnce() -> Option<T>) -> Option<T> {
+        match &mut *self.lock() {
+            Asked::NoMore { is_cut } => {
+                *is_cut = true;
+                return None;
+            }
+            asked => {
+                let terminal = File::open("/dev/tty").ok().and_then(|tty| Some((tcgetattr(&tty).ok()?, tty)));
+                *asked = Asked::Something(terminal.map(|(settings, tty)| (tty, settings)));
+            }
         }
-        true
+        let answer = question();
+        let mut asked = self.lock();
+        if matches!(*asked, Asked::Something(_)) {
+            *asked = Asked::Nothing;
+        }
+        answer
+    }
+
+    /// A signal came. Whether a question is open: then the terminal is as it was.
+    pub(super) fn interrupt(&self) -> bool {
+        let mut asked = self.lock();
+        let is_cut = matches!(*asked, Asked::NoMore { is_cut: true });
+        match std::mem::replace(&mut *asked, Asked::NoMore { is_cut }) {
+            Asked::Something(terminal) => {
+                if let Some((tty, settings)) = terminal {
+                    // The process ends anyway.
+                    let _ = tcsetattr(&tty, OptionalActions::Now, &settings);
+                }
+                true
+            }
+            Asked::Nothing | Asked::NoMore { .. } => false,
+        }
+    }
+
+    /// Whether a question was not asked because of a signal: that nobody answered it means nothing.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(*self.lock(), Asked::NoMore { is_cut: true })
     }
 }
 
@@ -60,10 +92,8 @@ impl TerminalPrompt {
         if !std::io::stderr().is_terminal() {
             return None;
         }
-        self.asking.begin();
-        let answer = rpassword::prompt_password(format!("{question}: ")).ok().map(Zeroizing::new);
-        self.asking.end();
-        answer.filter(|text| !text.is_empty())
+        let answer = self.asking.during(|| rpassword::prompt_password(format!("{question}: ")).ok());
+        answer.map(Zeroizing::new).filter(|text| !text.is_empty())
     }
 
     /// Whether somebody is there who can be asked.
@@ -76,12 +106,13 @@ impl TerminalPrompt {
         if !Self::can_ask() {
             return None;
         }
-        self.console.ask(question);
-        self.asking.begin();
         let mut line = String::new();
-        let read = std::io::stdin().lock().read_line(&mut line);
-        self.asking.end();
-        read.ok().filter(|len| *len > 0).map(|_| line.trim().to_owned())
+        // Open before it is shown: whoever sees it may answer with ctrl-C.
+        let read = self.asking.during(|| {
+            self.console.ask(question);
+            std::io::stdin().lock().read_line(&mut line).ok()
+        });
+        read.filter(|len| *len > 0).map(|_| line.trim().to_owned())
     }
 }
 
@@ -104,5 +135,29 @@ impl Prompt for TerminalPrompt {
             Some(given) => Some(given.as_str().to_owned()),
             None => self.secret(description).map(|text| text.as_str().to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_signal_nothing_is_asked_and_its_answer_means_nothing() {
+        let asking = Asking::default();
+        assert_eq!(asking.during(|| Some(1)), Some(1));
+        assert!(!asking.interrupt() && !asking.is_cut(), "no question was open");
+        assert_eq!(asking.during(|| -> Option<()> { panic!("asked") }), None);
+        assert!(asking.is_cut() && !asking.interrupt() && asking.is_cut());
+    }
+
+    #[test]
+    fn a_signal_finds_the_question_that_is_open() {
+        let asking = Asking::default();
+        asking.during(|| {
+            assert!(asking.interrupt());
+            Some(())
+        });
+        assert!(!asking.interrupt() && !asking.is_cut());
     }
 }

@@ -15,7 +15,7 @@ use super::prompt::TerminalPrompt;
 use super::restore::Keystore;
 use super::servers::Server;
 use crate::archive::backup::{BackupOptions, Input, SourceSpec, backup};
-use crate::archive::restore_service::{Concern, ServicePlan, next_steps, plan};
+use crate::archive::restore_service::{Concern, LABEL_BEFORE_RESTORE, ServicePlan, next_steps, plan};
 use crate::archive::{ArchiveError, Repository};
 use crate::exit::Exit;
 use crate::source::ServiceKind;
@@ -24,9 +24,6 @@ use hah_vault_format::manifest::ManifestLabel;
 use hah_vault_format::{Manifest, ManifestName, SourceName};
 use serde_json::json;
 use std::cell::Cell;
-
-/// Label of a backup made before a restore: the manifest that was restored then.
-const LABEL_BEFORE: &str = "before-restore-of";
 
 pub(super) async fn run(context: &Context, args: &Restore, to: &SourceName) -> Result<Exit, CliError> {
     let options = &args.server;
@@ -48,7 +45,7 @@ pub(super) async fn run(context: &Context, args: &Restore, to: &SourceName) -> R
     let name = repository.resolve(&args.manifest).await?;
     refuse_what_was_replaced(&repository, &args.manifest, &name).await?;
     let target = server.target();
-    let plan = plan(&repository, &name, target.as_ref(), args.force).await?;
+    let plan = plan(&repository, &name, target.as_ref(), args.force).await?.aimed_at(to);
     let keystore = match &args.keystore {
         Some(_) if plan.kind != ServiceKind::Nomad => {
             return Err(CliError::usage(
@@ -103,7 +100,7 @@ pub(super) async fn refuse_what_was_replaced(
         return Ok(());
     }
     let manifest = repository.open_manifest(name).await?;
-    match manifest.labels.iter().find(|label| label.key == LABEL_BEFORE) {
+    match manifest.labels.iter().find(|label| label.key == LABEL_BEFORE_RESTORE) {
         None => Ok(()),
         Some(ManifestLabel { value: restored, .. }) => Err(CliError::usage(
             format!("{typed} is {name}, which was made when {restored} was about to replace it"),
@@ -212,7 +209,7 @@ impl Run<'_> {
     async fn back_up_first(&self, server: &Server) -> Result<Manifest, CliError> {
         let Self { context, to, plan, .. } = self;
         context.console.say(&format!("backing up what {to} holds now"));
-        let label = ManifestLabel { key: LABEL_BEFORE.into(), value: plan.manifest.name.to_string() };
+        let label = ManifestLabel { key: LABEL_BEFORE_RESTORE.into(), value: plan.manifest.name.to_string() };
         // A new or broken server holds little: that is why something is restored into it.
         let options = BackupOptions { compare: false, labels: vec![label], ..BackupOptions::default() };
         let source = SourceSpec { name: (*to).clone(), input: Input::Service(server.service()) };

@@ -5,52 +5,47 @@ pub mod session;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::Method;
 use serde::Deserialize;
 
 use super::address::Address;
-use super::catalog::{self, Query, token_header};
+use super::catalog::{self, Query};
 use super::error::Operation;
 use super::http::{Answer, Endpoint, Http, Request, escaped, with_query};
-use super::restore::{Preflight, Settled, Target, settle_raft};
-use super::secret::Secret;
-use super::settings::{ConsulSettings, FreshToken};
-use super::upload::{self, BodyWriter, Restoring};
+use super::inspect::Permission;
+use super::raft::{Agent, Raft, Stats, first, patiently};
+use super::restore::{Preflight, Settled, Target};
+use super::settings::ConsulSettings;
+use super::upload::{BodyWriter, Restoring};
 use super::{Body, Service, ServiceKind, Snapshot, SourceError};
-
-const PATH: &str = "/v1/snapshot";
 
 /// A Consul cluster.
 #[derive(Debug)]
 pub struct Consul {
-    pub(super) http: Http,
-    settings: ConsulSettings,
+    pub(super) raft: Raft,
+    namespace: Option<String>,
+    partition: Option<String>,
 }
 
 /// What is of use in `/v1/agent/self`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct AgentSelf {
-    pub(super) config: AgentConfig,
+    config: AgentConfig,
     #[serde(default)]
     stats: Stats,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct AgentConfig {
-    pub(super) datacenter: Option<String>,
-    pub(super) version: Option<String>,
+struct AgentConfig {
+    datacenter: Option<String>,
+    version: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
-struct Stats {
-    raft: Option<Raft>,
-}
-
-#[derive(Deserialize)]
-struct Raft {
-    applied_index: Option<String>,
+impl From<AgentSelf> for Agent {
+    fn from(AgentSelf { config, stats }: AgentSelf) -> Self {
+        Self { version: config.version, cluster: config.datacenter, datacenter: None, stats }
+    }
 }
 
 #[derive(Deserialize)]
@@ -79,12 +74,18 @@ impl Consul {
     /// # Errors
     /// [`SourceError::Setting`], [`SourceError::File`].
     pub fn new(settings: ConsulSettings, warn: &mut dyn FnMut(String)) -> Result<Self, SourceError> {
-        let http = Http::new(ServiceKind::Consul, settings.reach.clone(), warn)?;
-        Ok(Self { http, settings })
-    }
-
-    pub(super) fn token(&self) -> Result<Vec<(&'static str, Secret)>, SourceError> {
-        Ok(token_header("x-consul-token", self.settings.token.read(ServiceKind::Consul)?))
+        let ConsulSettings { reach, token, datacenter, stale, namespace, partition, fresh_token } = settings;
+        let raft = Raft {
+            http: Http::new(ServiceKind::Consul, reach, warn)?,
+            token,
+            token_header: "x-consul-token",
+            fresh_token,
+            snapshot_path: "/v1/snapshot",
+            key: "dc",
+            meant: datacenter,
+            stale,
+        };
+        Ok(Self { raft, namespace, partition })
     }
 
     /// The first address at which `ask` succeeds.
@@ -92,7 +93,7 @@ impl Consul {
         &self,
         ask: impl Fn(Endpoint) -> F,
     ) -> Result<T, SourceError> {
-        first(&self.http, catalog::known(&self.http)?, ask).await
+        first(&self.raft.http, catalog::known(&self.raft.http)?, ask).await
     }
 
     /// The addresses of the passing instances of a service.
@@ -100,23 +101,22 @@ impl Consul {
     /// # Errors
     /// [`SourceError::NothingListed`] if there are none, or if the token may not see them.
     pub async fn instances(&self, query: &Query) -> Result<Vec<Address>, SourceError> {
-        let settings = &self.settings;
         let mut pairs = vec![("passing", "true")];
         pairs.extend(query.tags.iter().map(|tag| ("tag", tag.as_str())));
-        let datacenter = query.datacenter.as_ref().or(settings.datacenter.as_ref());
+        let datacenter = query.datacenter.as_ref().or(self.raft.meant.as_ref());
         for (key, value) in
-            [("dc", datacenter), ("ns", settings.namespace.as_ref()), ("partition", settings.partition.as_ref())]
+            [("dc", datacenter), ("ns", self.namespace.as_ref()), ("partition", self.partition.as_ref())]
         {
             pairs.extend(value.map(|value| (key, value.as_str())));
         }
         let path = with_query(&format!("/v1/health/service/{}", escaped(&query.service)), &pairs);
-        let token = self.token()?;
+        let token = self.raft.token()?;
         self.first(|endpoint| {
             let (path, token) = (&path, &token);
             async move {
                 let mut request = Request::look(path, token, &endpoint.patience);
                 request.operation = Operation::Catalog;
-                let answer = patiently(settings.fresh_token, || endpoint.send(&request)).await?;
+                let answer = patiently(self.raft.fresh_token, || endpoint.send(&request)).await?;
                 listed(answer, query).await
             }
         })
@@ -124,119 +124,13 @@ impl Consul {
     }
 
     async fn snapshot_at(&self, endpoint: Endpoint) -> Result<Snapshot, SourceError> {
-        let mut facts = vec![("address", endpoint.address.to_string())];
-        let token = self.token()?;
-        // A token that may take snapshots need not be allowed to look at the agent.
-        match endpoint.look::<AgentSelf>("/v1/agent/self", &token).await {
-            Ok(agent) => {
-                facts.extend(agent.config.version.map(|version| ("server-version", version)));
-                facts.extend(agent.config.datacenter.map(|name| ("cluster-name", name)));
-            }
-            Err(error @ SourceError::Connect { .. }) => return Err(error),
-            Err(_) => {}
-        }
-        let answer = self.ask(&endpoint).await?;
+        let mut facts = self.raft.facts::<AgentSelf>(&endpoint).await?;
+        let answer = self.raft.snapshot(&endpoint).await?;
         let mut warnings = Vec::new();
         note_headers(&answer, &mut facts, &mut warnings);
         let body = Body::open(answer, false, &mut warnings).await?;
         Ok(Snapshot { body, facts, warnings })
     }
-
-    /// Asks for the snapshot, again for a while if the token is fresh.
-    async fn ask(&self, endpoint: &Endpoint) -> Result<Answer, SourceError> {
-        let mut pairs = Vec::new();
-        pairs.extend(self.settings.datacenter.as_ref().map(|name| ("dc", name.as_str())));
-        pairs.extend(self.settings.stale.then_some(("stale", "")));
-        let path = with_query(PATH, &pairs);
-        patiently(self.settings.fresh_token, || async {
-            let token = self.token()?;
-            endpoint.send(&snapshot_request(&path, &token, endpoint)).await
-        })
-        .await
-    }
-
-    pub(super) async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {
-        let leader: String = endpoint.look("/v1/status/leader", &[]).await?;
-        let agent = endpoint.look::<AgentSelf>("/v1/agent/self", &self.token()?).await;
-        Ok((agent.ok(), leader))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Authorized {
-    allow: bool,
-}
-
-impl Consul {
-    /// Whether the token has `acl = "write"`, which a restore needs. The web interface asks so; nothing if this Consul
-    /// does not tell.
-    async fn may_restore(&self, endpoint: &Endpoint) -> Option<bool> {
-        let headers = self.token().ok()?;
-        let mut request = Request::look("/v1/internal/acl/authorize", &headers, &endpoint.patience);
-        request.method = Method::POST;
-        let body = serde_json::json!([{ "Resource": "acl", "Access": "write" }]);
-        let sending = endpoint.prepared(&request).ok()?.body(body.to_string()).send();
-        let response = tokio::time::timeout(request.limit, sending).await.ok()?.ok()?;
-        let answer = endpoint.answered(request.operation, &headers, response);
-        if !answer.is_success() {
-            return None;
-        }
-        let found: Vec<Authorized> = answer.json().await.ok()?;
-        Some(found.first()?.allow)
-    }
-}
-
-/// A GET of a snapshot.
-pub(super) fn snapshot_request<'r>(
-    path: &'r str,
-    headers: &'r [(&'static str, Secret)],
-    endpoint: &Endpoint,
-) -> Request<'r> {
-    let (limit, phase) = (endpoint.patience.first_byte, "before the snapshot's first byte");
-    Request { operation: Operation::Snapshot, method: Method::GET, path, headers, limit, phase }
-}
-
-/// The answer of a request that succeeds, sent again for a while if the server does not know the token yet.
-pub(super) async fn patiently<F: Future<Output = Result<Answer, SourceError>>>(
-    fresh_token: FreshToken,
-    ask: impl Fn() -> F,
-) -> Result<Answer, SourceError> {
-    let mut retries = fresh_token.retries;
-    loop {
-        let answer = ask().await?;
-        if answer.is_success() {
-            return Ok(answer);
-        }
-        let error = answer.refused().await;
-        if retries == 0 || !error.is_unknown_token() {
-            return Err(error);
-        }
-        retries -= 1;
-        tokio::time::sleep(fresh_token.delay).await;
-    }
-}
-
-/// The first address at which `ask` succeeds; an error that is not the node's own ends the search.
-pub(super) async fn first<T, F: Future<Output = Result<T, SourceError>>>(
-    http: &Http,
-    addresses: Vec<Address>,
-    ask: impl Fn(Endpoint) -> F,
-) -> Result<T, SourceError> {
-    let mut errors = Vec::new();
-    for address in addresses {
-        match ask(http.endpoint(&address)?).await {
-            Ok(found) => return Ok(found),
-            Err(error) => {
-                let is_last = !error.is_of_this_node();
-                errors.push(error);
-                if is_last {
-                    break;
-                }
-            }
-        }
-    }
-    Err(SourceError::join(http.service, errors))
 }
 
 async fn listed(answer: Answer, query: &Query) -> Result<Vec<Address>, SourceError> {
@@ -268,12 +162,6 @@ fn note_headers(answer: &Answer, facts: &mut Vec<(&'static str, String)>, warnin
     }
 }
 
-impl AgentSelf {
-    fn index(&self) -> Option<u64> {
-        self.stats.raft.as_ref()?.applied_index.as_ref()?.parse().ok()
-    }
-}
-
 #[async_trait]
 impl Service for Consul {
     fn kind(&self) -> ServiceKind {
@@ -293,37 +181,24 @@ impl Target for Consul {
 
     async fn preflight(&self) -> Result<Preflight, SourceError> {
         self.first(|endpoint| async move {
-            let (agent, leader) = self.look_at(&endpoint).await?;
-            if leader.is_empty() {
-                let address = endpoint.address.to_string();
-                return Err(SourceError::NoLeader { service: ServiceKind::Consul, address });
-            }
-            let is_permitted = self.may_restore(&endpoint).await;
-            let mut preflight = Preflight::at(endpoint.address);
-            preflight.is_permitted = is_permitted;
-            preflight.index = agent.as_ref().and_then(AgentSelf::index);
-            if let Some(agent) = agent {
-                (preflight.version, preflight.cluster_name) = (agent.config.version, agent.config.datacenter);
-            }
-            Ok(preflight)
+            // The web interface asks so; not every Consul tells.
+            let is_permitted = async {
+                match self.permission_at(&endpoint).await {
+                    Ok(Permission::Granted(_)) => Some(true),
+                    Ok(Permission::Denied(_)) => Some(false),
+                    Ok(Permission::Unknown(_)) | Err(_) => None,
+                }
+            };
+            self.raft.preflight::<AgentSelf>(&endpoint, is_permitted).await
         })
         .await
     }
 
     async fn restore(&self, at: &Address, _force: bool) -> Result<(BodyWriter, Restoring), SourceError> {
-        let endpoint = self.http.endpoint(at)?;
-        let mut pairs = Vec::new();
-        pairs.extend(self.settings.datacenter.as_ref().map(|name| ("dc", name.as_str())));
-        let path = with_query(PATH, &pairs);
-        upload::begin(&endpoint, &Request::restore(Operation::Restore, Method::PUT, &path, &self.token()?))
+        self.raft.restore(at)
     }
 
     async fn settle(&self, at: &Address, limit: Duration) -> Result<Settled, SourceError> {
-        let endpoint = &self.http.endpoint(at)?;
-        settle_raft(endpoint, limit, || async move {
-            let (agent, leader) = self.look_at(endpoint).await?;
-            Ok((leader, agent.as_ref().and_then(AgentSelf::index)))
-        })
-        .await
+        self.raft.settle::<AgentSelf>(at, limit).await
     }
 }

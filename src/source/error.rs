@@ -378,10 +378,13 @@ impl SourceError {
 const LEADER_HINT: &str = "give the addresses of all nodes, set api_addr on each to one that can be reached from here, \
                            or map it: HAH_VAULT_LEADER_ADDRESSES=http://its-own:8200=https://reachable:8200";
 
-/// rustls's and its verifiers' messages.
-fn is_about_certificates(reason: &str) -> bool {
+/// rustls's and its verifiers' messages, and a server's alerts.
+pub(super) fn is_about_certificates(reason: &str) -> bool {
     let reason = reason.to_ascii_lowercase();
-    reason.contains("certificate") || reason.contains("corrupt message") || reason.contains("invalidcontenttype")
+    reason.contains("certificate")
+        || reason.contains("unknownca")
+        || reason.contains("corrupt message")
+        || reason.contains("invalidcontenttype")
 }
 
 fn connect_hint(service: ServiceKind, reason: &str) -> String {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::{Address, HostClass};
-use super::error::Operation;
+use super::error::{Operation, is_about_certificates};
 use super::secret::{Secret, masked};
 use super::settings::{Authorities, Patience, Reach};
 use super::{ServiceKind, SourceError, tls};
@@ -278,12 +278,18 @@ impl Endpoint {
 
     pub(super) fn failed(&self, error: &reqwest::Error, operation: Operation) -> SourceError {
         let (service, address, reason) = (self.service, self.address.to_string(), root_cause(error));
-        if error.is_connect() || error.is_builder() {
+        if error.is_connect() || error.is_builder() || is_about_our_certificate(&reason) {
             SourceError::Connect { service, address, reason }
         } else {
             SourceError::Broken { service, address, operation, len_bytes: 0, reason }
         }
     }
+}
+
+/// Whether the server ended the handshake because of our certificate, or because there is none. With TLS 1.3 that comes
+/// when we have sent the request already; the server has not read it.
+fn is_about_our_certificate(reason: &str) -> bool {
+    reason.strip_prefix("received fatal alert: ").is_some_and(is_about_certificates)
 }
 
 /// What is at the bottom of an error, without URL, printable and cut. The layers above only repeat that it failed.

@@ -3,12 +3,14 @@
 use hah_vault_format::UnixTime;
 use http::Method;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::address::Address;
 use super::catalog;
 use super::http::{Answer, Endpoint, Http, Request};
+use super::raft::{Agent, Raft};
 use super::secret::Secret;
-use super::{Consul, Nomad, SourceError, Vault};
+use super::{Consul, Nomad, SourceError, Vault, consul, nomad};
 
 /// An address, and what is there.
 #[derive(Debug)]
@@ -111,16 +113,8 @@ impl Consul {
     /// # Errors
     /// The addresses cannot be found out.
     pub async fn inspect(&self) -> Result<Vec<Sight>, SourceError> {
-        Ok(each(&self.http, catalog::known(&self.http)?, |endpoint| async move {
-            let mut seen = raft_leader(&endpoint).await?;
-            if let Ok((agent, _)) = self.look_at(&endpoint).await
-                && let Some(agent) = agent
-            {
-                (seen.version, seen.cluster) = (agent.config.version, agent.config.datacenter);
-            }
-            Ok(seen)
-        })
-        .await)
+        let addresses = catalog::known(&self.raft.http)?;
+        Ok(each(&self.raft.http, addresses, |endpoint| self.raft.inspect::<consul::AgentSelf>(endpoint)).await)
     }
 
     /// Whether the token may take snapshots: `acl = "write"` (facts 2.1).
@@ -128,20 +122,21 @@ impl Consul {
     /// # Errors
     /// No address answers.
     pub async fn permission(&self) -> Result<Permission, SourceError> {
-        let token = &self.token()?;
-        self.first(|endpoint| async move {
-            let body = serde_json::json!([{ "Resource": "acl", "Access": "write" }]);
-            let answer = post(&endpoint, "/v1/internal/acl/authorize", token, body.to_string()).await?;
-            match answer.status {
-                200 => Ok(match answer.json::<Vec<Allowed>>().await?.as_slice() {
-                    [Allowed { allow: true }] => Permission::Granted("the token has acl = \"write\"".into()),
-                    _ => Permission::Denied("the token lacks acl = \"write\"".into()),
-                }),
-                404 => Ok(Permission::Unknown("the token needs acl = \"write\"".into())),
-                _ => refusal(answer).await,
-            }
-        })
-        .await
+        self.first(|endpoint| async move { self.permission_at(&endpoint).await }).await
+    }
+
+    /// The same for restores.
+    pub(super) async fn permission_at(&self, endpoint: &Endpoint) -> Result<Permission, SourceError> {
+        let body = serde_json::json!([{ "Resource": "acl", "Access": "write" }]);
+        let answer = post(endpoint, "/v1/internal/acl/authorize", &self.raft.token()?, body.to_string()).await?;
+        match answer.status {
+            200 => Ok(match answer.json::<Vec<Allowed>>().await?.as_slice() {
+                [Allowed { allow: true }] => Permission::Granted("the token has acl = \"write\"".into()),
+                _ => Permission::Denied("the token lacks acl = \"write\"".into()),
+            }),
+            404 => Ok(Permission::Unknown("the token needs acl = \"write\"".into())),
+            _ => refusal(answer).await,
+        }
     }
 }
 
@@ -152,16 +147,7 @@ impl Nomad {
     /// The addresses cannot be found out.
     pub async fn inspect(&self) -> Result<Vec<Sight>, SourceError> {
         let addresses = self.addresses().await?;
-        Ok(each(&self.http, addresses, |endpoint| async move {
-            let mut seen = raft_leader(&endpoint).await?;
-            if let Ok((agent, _)) = self.look_at(&endpoint).await
-                && let Some(agent) = agent
-            {
-                (seen.version, seen.cluster) = (agent.version(), agent.config.region);
-            }
-            Ok(seen)
-        })
-        .await)
+        Ok(each(&self.raft.http, addresses, |endpoint| self.raft.inspect::<nomad::AgentSelf>(endpoint)).await)
     }
 
     /// Whether the token may take snapshots: a management token, or one with the capability `snapshot-save`
@@ -170,8 +156,8 @@ impl Nomad {
     /// # Errors
     /// No address answers.
     pub async fn permission(&self) -> Result<Permission, SourceError> {
-        let token = &self.token()?;
-        super::consul::first(&self.http, self.addresses().await?, |endpoint| async move {
+        let token = &self.raft.token()?;
+        self.first(|endpoint| async move {
             let answer = endpoint.send(&Request::look("/v1/acl/token/self", token, &endpoint.patience)).await?;
             if !answer.is_success() {
                 return match answer.status {
@@ -227,18 +213,24 @@ async fn each<F: Future<Output = Result<Seen, SourceError>>>(
     futures::future::join_all(sights).await
 }
 
-/// Consul's and Nomad's status, which needs no token.
-async fn raft_leader(endpoint: &Endpoint) -> Result<Seen, SourceError> {
-    let answer = endpoint.send(&Request::look("/v1/status/leader", &[], &endpoint.patience)).await?;
-    if !answer.is_success() {
-        return Err(answer.refused().await);
+impl Raft {
+    /// An agent's status, which needs no token, and what it is, if the token may look.
+    async fn inspect<T: DeserializeOwned + Into<Agent>>(&self, endpoint: Endpoint) -> Result<Seen, SourceError> {
+        let path = self.path("/v1/status/leader", false);
+        let answer = endpoint.send(&Request::look(&path, &[], &endpoint.patience)).await?;
+        if !answer.is_success() {
+            return Err(answer.refused().await);
+        }
+        let unix_s = date(&answer);
+        let leader: String = answer.json().await?;
+        let (service, address) = (endpoint.service, endpoint.address.to_string());
+        let fault = leader.is_empty().then_some(SourceError::NoLeader { service, address });
+        let state = if fault.is_some() { "without a leader" } else { "has a leader" };
+        let agent = self.agent::<T>(&endpoint).await.ok();
+        let cluster = agent.as_ref().and_then(|agent| self.seen_by(agent).0);
+        let version = agent.and_then(|agent| agent.version);
+        Ok(Seen { state: state.into(), version, cluster, unix_s, fault })
     }
-    let unix_s = date(&answer);
-    let leader: String = answer.json().await?;
-    let (service, address) = (endpoint.service, endpoint.address.to_string());
-    let fault = leader.is_empty().then_some(SourceError::NoLeader { service, address });
-    let state = if fault.is_some() { "without a leader" } else { "has a leader" };
-    Ok(Seen { state: state.into(), unix_s, fault, ..Seen::default() })
 }
 
 async fn post(

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! env -> settings ─┬─> vault, consul, nomad ──> http ──> body (a blocking reader) or upload (a blocking writer)
-//! catalog ─────────┘        each is a Service (snapshots) and a Target (restores)
+//! catalog ─────────┘        each is a Service (snapshots) and a Target (restores); raft: what the last two share
 //! vault::session   logs in, reads secrets, has tokens made for Consul and Nomad, and gives everything back
 //! ```
 //!
@@ -21,6 +21,7 @@ mod http;
 pub mod inspect;
 pub mod keystore;
 pub mod nomad;
+mod raft;
 pub mod restore;
 pub mod secret;
 pub mod settings;

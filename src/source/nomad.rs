@@ -4,42 +4,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::Method;
 use serde::Deserialize;
 
 use super::address::Address;
-use super::catalog::{self, token_header};
-use super::consul::{Consul, first, patiently, snapshot_request};
-use super::error::Operation;
-use super::http::{Answer, Endpoint, Http, Request, with_query};
-use super::restore::{Preflight, Settled, Target, settle_raft};
-use super::secret::Secret;
+use super::catalog;
+use super::consul::Consul;
+use super::http::{Endpoint, Http};
+use super::raft::{Agent, Raft, Stats, first};
+use super::restore::{Preflight, Settled, Target};
 use super::settings::NomadSettings;
-use super::upload::{self, BodyWriter, Restoring};
+use super::upload::{BodyWriter, Restoring};
 use super::{Body, Service, ServiceKind, Snapshot, SourceError};
-
-const PATH: &str = "/v1/operator/snapshot";
 
 /// A Nomad cluster.
 #[derive(Debug)]
 pub struct Nomad {
-    pub(super) http: Http,
-    settings: NomadSettings,
+    pub(super) raft: Raft,
     catalog: Option<Arc<Consul>>,
 }
 
 /// What is of use in `/v1/agent/self`.
 #[derive(Deserialize)]
 pub(super) struct AgentSelf {
-    pub(super) config: AgentConfig,
+    config: AgentConfig,
     #[serde(default)]
     stats: Stats,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct AgentConfig {
-    pub(super) region: Option<String>,
+struct AgentConfig {
+    region: Option<String>,
     datacenter: Option<String>,
     version: Option<Version>,
 }
@@ -52,31 +47,19 @@ struct Version {
     version_prerelease: String,
 }
 
-#[derive(Deserialize, Default)]
-struct Stats {
-    raft: Option<Raft>,
-}
-
-#[derive(Deserialize)]
-struct Raft {
-    applied_index: Option<String>,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct TokenSelf {
     r#type: String,
 }
 
-impl AgentSelf {
-    fn index(&self) -> Option<u64> {
-        self.stats.raft.as_ref()?.applied_index.as_ref()?.parse().ok()
-    }
-
-    pub(super) fn version(&self) -> Option<String> {
-        let version = self.config.version.as_ref()?;
-        let dash = if version.version_prerelease.is_empty() { "" } else { "-" };
-        Some(format!("{}{dash}{}", version.version, version.version_prerelease))
+impl From<AgentSelf> for Agent {
+    fn from(AgentSelf { config, stats }: AgentSelf) -> Self {
+        let version = config.version.map(|Version { version, version_prerelease: pre }| match pre.as_str() {
+            "" => version,
+            pre => format!("{version}-{pre}"),
+        });
+        Self { version, cluster: config.region, datacenter: config.datacenter, stats }
     }
 }
 
@@ -90,58 +73,39 @@ impl Nomad {
         catalog: Option<Arc<Consul>>,
         warn: &mut dyn FnMut(String),
     ) -> Result<Self, SourceError> {
-        let http = Http::new(ServiceKind::Nomad, settings.reach.clone(), warn)?;
-        Ok(Self { http, settings, catalog })
-    }
-
-    /// `Authorization: Bearer` is not understood by older versions (facts 8).
-    pub(super) fn token(&self) -> Result<Vec<(&'static str, Secret)>, SourceError> {
-        Ok(token_header("x-nomad-token", self.settings.token.read(ServiceKind::Nomad)?))
-    }
-
-    fn path(&self, stale: bool) -> String {
-        let mut pairs = Vec::new();
-        pairs.extend(self.settings.region.as_ref().map(|name| ("region", name.as_str())));
-        pairs.extend(stale.then_some(("stale", "")));
-        with_query(PATH, &pairs)
+        let NomadSettings { reach, token, region, stale, fresh_token } = settings;
+        let raft = Raft {
+            http: Http::new(ServiceKind::Nomad, reach, warn)?,
+            token,
+            // `Authorization: Bearer` is not understood by older versions (facts 8).
+            token_header: "x-nomad-token",
+            fresh_token,
+            snapshot_path: "/v1/operator/snapshot",
+            key: "region",
+            meant: region,
+            stale,
+        };
+        Ok(Self { raft, catalog })
     }
 
     pub(super) async fn addresses(&self) -> Result<Vec<Address>, SourceError> {
-        catalog::addresses(&self.http, self.catalog.as_ref()).await
+        catalog::addresses(&self.raft.http, self.catalog.as_ref()).await
+    }
+
+    /// The first address at which `ask` succeeds.
+    pub(super) async fn first<T, F: Future<Output = Result<T, SourceError>>>(
+        &self,
+        ask: impl Fn(Endpoint) -> F,
+    ) -> Result<T, SourceError> {
+        first(&self.raft.http, self.addresses().await?, ask).await
     }
 
     async fn snapshot_at(&self, endpoint: Endpoint) -> Result<Snapshot, SourceError> {
-        let mut facts = vec![("address", endpoint.address.to_string())];
-        // A token that may take snapshots need not be allowed to look at the agent.
-        match endpoint.look::<AgentSelf>("/v1/agent/self", &self.token()?).await {
-            Ok(agent) => {
-                facts.extend(agent.version().map(|version| ("server-version", version)));
-                facts.extend(agent.config.region.map(|region| ("cluster-name", region)));
-                facts.extend(agent.config.datacenter.map(|name| ("datacenter", name)));
-            }
-            Err(error @ SourceError::Connect { .. }) => return Err(error),
-            Err(_) => {}
-        }
-        let answer = self.ask(&endpoint).await?;
+        let facts = self.raft.facts::<AgentSelf>(&endpoint).await?;
+        let answer = self.raft.snapshot(&endpoint).await?;
         let mut warnings = Vec::new();
         let body = Body::open(answer, true, &mut warnings).await?;
         Ok(Snapshot { body, facts, warnings })
-    }
-
-    /// Asks for the snapshot, again for a while if the token is fresh.
-    async fn ask(&self, endpoint: &Endpoint) -> Result<Answer, SourceError> {
-        let path = self.path(self.settings.stale);
-        patiently(self.settings.fresh_token, || async {
-            let token = self.token()?;
-            endpoint.send(&snapshot_request(&path, &token, endpoint)).await
-        })
-        .await
-    }
-
-    pub(super) async fn look_at(&self, endpoint: &Endpoint) -> Result<(Option<AgentSelf>, String), SourceError> {
-        let leader: String = endpoint.look("/v1/status/leader", &[]).await?;
-        let agent = endpoint.look::<AgentSelf>("/v1/agent/self", &self.token()?).await;
-        Ok((agent.ok(), leader))
     }
 }
 
@@ -152,7 +116,7 @@ impl Service for Nomad {
     }
 
     async fn open_snapshot(&self) -> Result<Snapshot, SourceError> {
-        first(&self.http, self.addresses().await?, |endpoint| self.snapshot_at(endpoint)).await
+        self.first(|endpoint| self.snapshot_at(endpoint)).await
     }
 }
 
@@ -163,37 +127,22 @@ impl Target for Nomad {
     }
 
     async fn preflight(&self) -> Result<Preflight, SourceError> {
-        let look = |endpoint: Endpoint| async move {
-            let (agent, leader) = self.look_at(&endpoint).await?;
-            if leader.is_empty() {
-                let address = endpoint.address.to_string();
-                return Err(SourceError::NoLeader { service: ServiceKind::Nomad, address });
-            }
-            let token = endpoint.look::<TokenSelf>("/v1/acl/token/self", &self.token()?).await;
-            let mut preflight = Preflight::at(endpoint.address.clone());
+        self.first(|endpoint| async move {
             // Without ACLs everything is allowed, and there is no token to look at.
-            preflight.is_permitted = token.ok().map(|token| token.r#type == "management");
-            if let Some(agent) = agent {
-                (preflight.index, preflight.version) = (agent.index(), agent.version());
-                preflight.cluster_name = agent.config.region;
-            }
-            Ok(preflight)
-        };
-        first(&self.http, self.addresses().await?, look).await
+            let is_permitted = async {
+                let token = endpoint.look::<TokenSelf>("/v1/acl/token/self", &self.raft.token().ok()?).await;
+                token.ok().map(|token| token.r#type == "management")
+            };
+            self.raft.preflight::<AgentSelf>(&endpoint, is_permitted).await
+        })
+        .await
     }
 
     async fn restore(&self, at: &Address, _force: bool) -> Result<(BodyWriter, Restoring), SourceError> {
-        let endpoint = self.http.endpoint(at)?;
-        let path = self.path(false);
-        upload::begin(&endpoint, &Request::restore(Operation::Restore, Method::PUT, &path, &self.token()?))
+        self.raft.restore(at)
     }
 
     async fn settle(&self, at: &Address, limit: Duration) -> Result<Settled, SourceError> {
-        let endpoint = &self.http.endpoint(at)?;
-        settle_raft(endpoint, limit, || async move {
-            let (agent, leader) = self.look_at(endpoint).await?;
-            Ok((leader, agent.as_ref().and_then(AgentSelf::index)))
-        })
-        .await
+        self.raft.settle::<AgentSelf>(at, limit).await
     }
 }

@@ -4,14 +4,14 @@
 //! preflight() -> plan, confirmation (the caller's) -> restore(): writer + answer -> settle()
 //! ```
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
 
 use super::address::Address;
 use super::error::Operation;
-use super::http::{Endpoint, Request};
+use super::http::Request;
 use super::secret::Secret;
 use super::{ServiceKind, SourceError};
 
@@ -111,35 +111,5 @@ impl<'r> Request<'r> {
         headers: &'r [(&'static str, Secret)],
     ) -> Self {
         Self { operation, method, path, headers, limit: Duration::MAX, phase: "during the restore" }
-    }
-}
-
-/// Waits until a server of Consul or Nomad has had a leader for a while. Their restore is applied before they answer.
-pub(super) async fn settle_raft<F: Future<Output = Result<(String, Option<u64>), SourceError>>>(
-    endpoint: &Endpoint,
-    limit: Duration,
-    look: impl Fn() -> F,
-) -> Result<Settled, SourceError> {
-    let started = Instant::now();
-    let mut calm_since: Option<Instant> = None;
-    loop {
-        let state = match look().await {
-            Ok((leader, index)) if !leader.is_empty() => {
-                let since = *calm_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= CALM {
-                    return Ok(Settled::Active { cluster_id: None, index });
-                }
-                "it has just found a leader".to_owned()
-            }
-            other => {
-                calm_since = None;
-                other.err().map_or_else(|| "it has no leader".into(), |error| error.to_string())
-            }
-        };
-        if started.elapsed() > limit {
-            let (service, address) = (endpoint.service, endpoint.address.to_string());
-            return Err(SourceError::Unsettled { service, address, state, limit });
-        }
-        tokio::time::sleep(POLL_EVERY).await;
     }
 }

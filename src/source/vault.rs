@@ -27,9 +27,10 @@ use serde::Deserialize;
 
 use super::address::Address;
 use super::catalog;
-use super::consul::{Consul, snapshot_request};
+use super::consul::Consul;
 use super::error::Operation;
 use super::http::{Answer, Endpoint, Http, Request};
+use super::raft::snapshot_request;
 use super::restore::{Preflight, Settled, Target};
 use super::secret::Secret;
 use super::settings::VaultSettings;

@@ -2,7 +2,7 @@
 
 use super::sandbox::{Ran, Sandbox};
 use super::sessions::World;
-use crate::source::reach::acceptor;
+use crate::support::certificates::acceptor;
 use crate::support::consul_server::{ConsulServer, consul};
 use crate::support::consul_stand_in;
 use crate::support::nomad_server::{self, NomadServer};
@@ -165,16 +165,21 @@ async fn a_nomad_that_does_not_know_the_token_says_so() {
 #[test]
 fn stores_repositories_and_keys_are_tested_too() {
     let sandbox = Sandbox::new();
-    let none = sandbox.run(["check", "--json"]);
+    // Nothing is said to be checked, although a default folder would do for a repository.
+    sandbox.run(["check"]).refused(2, "there is nothing to check", "set VAULT_ADDR");
+    let repo = sandbox.repo("");
+    let check = ["check", "--json", "--repo", repo.to_str().unwrap()];
+    let none = sandbox.run(check);
     failed(&none, "repository", "repository", "no repository", "hah-vault init");
     assert_eq!(found(&none, "configuration", "sources").0, "warning");
     assert_eq!(none.code, 3);
     sandbox.run(["init"]).ok();
-    let ran = sandbox.run(["check", "--json"]).ok();
+    sandbox.run(["check"]).refused(2, "there is nothing to check", "--repo");
+    let ran = sandbox.run(check).ok();
     assert_eq!(found(&ran, "repository", "identity").0, "note");
     std::fs::remove_file(sandbox.config("writer.key")).unwrap();
     std::fs::remove_file(sandbox.config("identity.txt")).unwrap();
-    let ran = sandbox.run(["check", "--json"]);
+    let ran = sandbox.run(check);
     failed(&ran, "repository", "writer key", "needs a writer key or an identity", "--writer-key-file");
     // Nothing works at all.
     let blocked = sandbox.file("blocked", "a file where the folder should be");

@@ -348,6 +348,9 @@ async fn the_same_command_again_does_not_restore_what_was_just_replaced() {
     }
     // The next backup is the latest again.
     let newest = sandbox.backup("nomad", "nomad-02.snap");
+    // It is deduplicated against what was restored, not against what was replaced.
+    let shown = sandbox.run(["show", &newest, "--json"]).ok().objects();
+    assert_eq!((&shown[0]["parent"], &shown[0]["chunks_new"]), (&name.as_str().into(), &0.into()), "{shown:?}");
     let ran = run(&sandbox, &[&again[..], &["--json"]].concat(), &env).ok();
     assert_eq!(ran.objects()[0]["manifest"], newest);
 }
@@ -365,4 +368,29 @@ async fn another_region_is_another_cluster() {
     assert!(!concerns().contains("cluster"), "{}", concerns());
     server.set(|state| state.region = "elsewhere".into());
     assert!(concerns().contains("the target is cluster elsewhere"), "{}", concerns());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_source_of_the_same_kind_is_warned_of_loudly() {
+    let sandbox = Sandbox::with_repository();
+    let (eu, us) =
+        (NomadServer::start(&fixture("nomad-02.snap")).await, NomadServer::start(&fixture("nomad-00.snap")).await);
+    let block = |label: &str, server: &NomadServer| {
+        let (url, token) = (server.server.url(), nomad_server::TOKEN);
+        format!("nomad \"{label}\" {{\n  address = \"{url}\"\n  token = \"{token}\"\n}}\n")
+    };
+    let config = sandbox.file("own.hcl", format!("{}{}", block("eu", &eu), block("us", &us)));
+    let env = [("HAH_VAULT_CONFIG", config.to_str().unwrap().to_owned())];
+    run(&sandbox, &["backup"], &env).ok();
+    let words = "the snapshot is one of nomad-eu, and would replace what nomad-us holds";
+    let planned = |to: &str| {
+        let args = ["restore", "nomad-eu@latest", "--to", to, "--dry-run", "--json"];
+        run(&sandbox, &args, &env).ok()
+    };
+    // The region and the version of the two are the same.
+    let ran = planned("nomad-us");
+    assert_eq!(ran.objects()[0]["concerns"][0], words, "{ran:?}");
+    assert!(ran.stderr.contains(words), "{ran:?}");
+    assert!(!planned("nomad-eu").text().contains("one of nomad-eu"));
+    assert_eq!(uploads(&us.server, nomad_server::PATH), 0);
 }

@@ -1,6 +1,9 @@
 //! Backups whose tokens, store keys and writer key all come from Vault, and what is left of them afterwards: nothing.
 
-use super::sandbox::{BINARY, Ran, Sandbox, fixture, has_tool};
+mod logins;
+mod store_keys;
+
+use super::sandbox::{BINARY, Ran, Sandbox, files, fixture, has_tool};
 use super::signals::{signal, spawn, until};
 use crate::support::consul_stand_in::{self, ConsulStandIn};
 use crate::support::nomad_server::NomadServer;
@@ -35,7 +38,8 @@ impl World {
         let consul = ConsulStandIn::start(&cluster, &fixture("consul-00.snap")).await;
         let nomad = NomadServer::start(&fixture("nomad-00.snap")).await;
         nomad.set(|state| state.cluster = Some(cluster.clone()));
-        let (store, sandbox) = (S3Server::start(), Sandbox::new());
+        let of_engine = cluster.clone();
+        let (store, sandbox) = (S3Server::start_for(move |id| of_engine.aws_secret(id)), Sandbox::new());
         let endpoint = store.endpoint();
         let mut env: Vec<(String, String)> = Vec::new();
         let mut set = |name: &str, value: String| env.push((name.into(), value));
@@ -109,6 +113,16 @@ impl World {
             assert!(!ran.stderr.contains(&secret), "{secret}: {}", ran.stderr);
             assert!(!ran.text().contains(&secret), "{secret}: {}", ran.text());
         }
+    }
+
+    /// A backup of all three: one login, whose token is revoked, and three manifests.
+    fn backs_up_all(&self) -> Ran {
+        let ran = self.run(&ALL).ok();
+        assert_eq!(self.made("token"), 1, "{:?}", self.cluster.log());
+        let revoked = |line: &String| line.starts_with("token 1 of auth/") && line.ends_with(" revoked");
+        assert_eq!(self.cluster.log().iter().filter(|line| revoked(line)).count(), 1, "{:?}", self.cluster.log());
+        assert_eq!(files(&self.store.root.path().join("bucket/prefix/manifests")).len(), 3);
+        ran
     }
 
     fn made(&self, what: &str) -> usize {

@@ -51,70 +51,74 @@ fn an_interrupted_backup_leaves_no_manifest_and_no_temporary_file() {
     }
 }
 
-#[test]
-fn an_interrupted_restore_leaves_no_part_of_a_file() {
-    let server = S3Server::start();
-    let sandbox = Sandbox::new();
-    let endpoint = server.endpoint();
-    let env = [
+/// A sandbox with a snapshot of Nomad in S3, from where it would take minutes to come back.
+struct Slow {
+    server: S3Server,
+    sandbox: Sandbox,
+    endpoint: String,
+}
+
+impl Slow {
+    const ENV: [(&str, &str); 4] = [
         ("HAH_VAULT_REPO", "s3://bucket/prefix"),
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
         ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
         ("AWS_REGION", "us-east-1"),
     ];
-    let s3 = ["--s3-endpoint", &endpoint];
-    let backup = spec("nomad", &fixture_path("nomad-00.snap"));
-    sandbox.run_with_env(["backup", "--init", &backup].iter().chain(&s3), &env).ok();
-    // The pack would take minutes.
-    server.throttle(500);
-    let mut command = sandbox.command(["restore", "nomad@latest", "-o", "out"].iter().chain(&s3));
-    command.envs(env);
-    let child = spawn(command);
-    let gets = server.count(&http::Method::GET);
+
+    fn new() -> Self {
+        let (server, sandbox) = (S3Server::start(), Sandbox::new());
+        let slow = Self { endpoint: server.endpoint(), server, sandbox };
+        let backup = spec("nomad", &fixture_path("nomad-00.snap"));
+        Ran::from(slow.command(&["backup", "--init", &backup]).output().unwrap()).ok();
+        slow.server.throttle(500);
+        slow
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.sandbox.command(args.iter().chain(&["--s3-endpoint", &self.endpoint]));
+        command.envs(Self::ENV);
+        command
+    }
+
+    fn gets(&self) -> usize {
+        self.server.count(&http::Method::GET)
+    }
+}
+
+#[test]
+fn an_interrupted_restore_leaves_no_part_of_a_file() {
+    let test = Slow::new();
+    let gets = test.gets();
+    let child = spawn(test.command(&["restore", "nomad@latest", "-o", "out"]));
     // repository.json, the wrapped identity, the manifest, and then the pack.
-    until("the pack", || server.count(&http::Method::GET) >= gets + 4);
+    until("the pack", || test.gets() >= gets + 4);
     signal(&child, "-INT");
     let ran = Ran::from(child.wait_with_output().unwrap());
     ran.refused(130, "interrupted", "");
-    assert!(files(&sandbox.work()).is_empty() && files(&sandbox.tmp()).is_empty());
-    server.throttle(0);
-    let logged = ["restore", "nomad@latest", "-o", "logged", "-vvv"];
-    let mut trace = env.to_vec();
-    trace.push(("HAH_VAULT_LOG", "trace"));
-    let ran = sandbox.run_with_env(logged.iter().chain(&s3), &trace).ok();
+    assert!(files(&test.sandbox.work()).is_empty() && files(&test.sandbox.tmp()).is_empty());
+    test.server.throttle(0);
+    let mut logged = test.command(&["restore", "nomad@latest", "-o", "logged", "-vvv"]);
+    let ran = Ran::from(logged.env("HAH_VAULT_LOG", "trace").output().unwrap()).ok();
     assert!(!ran.stderr.contains(SECRET_ACCESS_KEY) && !ran.stderr.contains("AGE-SECRET-KEY"));
-    sandbox.run_with_env(["restore", "nomad@latest", "-o", "out"].iter().chain(&s3), &env).ok();
+    Ran::from(test.command(&["restore", "nomad@latest", "-o", "out"]).output().unwrap()).ok();
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_killed_restore_leaves_no_part_of_a_file() {
-    let server = S3Server::start();
-    let sandbox = Sandbox::new();
-    let endpoint = server.endpoint();
-    let env = [
-        ("HAH_VAULT_REPO", "s3://bucket/prefix"),
-        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
-        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
-        ("AWS_REGION", "us-east-1"),
-    ];
-    let s3 = ["--s3-endpoint", &endpoint];
-    let backup = spec("nomad", &fixture_path("nomad-00.snap"));
-    sandbox.run_with_env(["backup", "--init", &backup].iter().chain(&s3), &env).ok();
-    server.throttle(500);
-    let gets = server.count(&http::Method::GET);
-    let mut command = sandbox.command(["restore", "nomad@latest", "-o", "out"].iter().chain(&s3));
-    command.envs(env);
-    let mut child = spawn(command);
-    let folder = sandbox.work();
+    let test = Slow::new();
+    let gets = test.gets();
+    let mut child = spawn(test.command(&["restore", "nomad@latest", "-o", "out"]));
+    let folder = test.sandbox.work();
     let is_open = |id: u32| {
         let links = std::fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten();
         links.filter_map(|link| std::fs::read_link(link.path()).ok()).any(|path| path.starts_with(&folder))
     };
-    until("the file", || server.count(&http::Method::GET) >= gets + 3 && is_open(child.id()));
+    until("the file", || test.gets() >= gets + 3 && is_open(child.id()));
     signal(&child, "-KILL");
     child.wait().unwrap();
-    assert!(files(&sandbox.work()).is_empty());
+    assert!(files(&test.sandbox.work()).is_empty());
 }
 
 #[test]

@@ -4,12 +4,10 @@ use super::{assert_nothing_committed, is_named, original, within};
 use crate::support::fault_store::{Fault, FaultStore, Rule};
 use crate::support::hooked_store::{HookedStore, When};
 use crate::support::repo::{TestRepository, fixture};
-use crate::support::s3_server::{self, S3Server};
+use crate::support::s3_server::{self, S3Server, impatient};
 use bytes::Bytes;
 use hah_vault::archive::ArchiveError;
-use hah_vault::store::{
-    MemoryStore, ObjectMeta, Operation, Patience, Store, StoreError, StoreOptions, StoreTime, open,
-};
+use hah_vault::store::{MemoryStore, ObjectMeta, Operation, Store, StoreError, StoreOptions, StoreTime, open};
 use hah_vault_format::ObjectId;
 use http::Method;
 use std::sync::Arc;
@@ -18,22 +16,10 @@ use std::time::Duration;
 const START: StoreTime = StoreTime { unix_ms: 1_795_361_015_000 };
 const HOUR_MS: i64 = 3_600_000;
 
-fn patience() -> Patience {
-    Patience {
-        connect: Duration::from_millis(500),
-        request: Duration::from_millis(400),
-        idle: Duration::from_millis(300),
-        bytes_per_second_min: 64 << 20,
-        attempts_max: 2,
-        retry_delay_min: Duration::from_millis(5),
-        retry_delay_max: Duration::from_millis(10),
-    }
-}
-
 /// A repository behind a server, with one snapshot in it.
 async fn served() -> (S3Server, TestRepository) {
     let server = S3Server::start();
-    let options = StoreOptions { patience: patience(), ..server.options() };
+    let options = StoreOptions { patience: impatient(), ..server.options() };
     let test = TestRepository::create(open(&server.url("p"), &options).await.unwrap()).await;
     test.backup("consul", &fixture("consul-00.snap")).await.unwrap();
     (server, test)

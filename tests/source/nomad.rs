@@ -5,7 +5,7 @@ use crate::support::nomad_server::{DigestHeader, NomadServer, PATH, TOKEN, TOKEN
 use crate::support::service_server::Fault;
 use hah_vault::source::error::DigestFault;
 use hah_vault::source::settings::FreshToken;
-use hah_vault::source::{Nomad, SourceError};
+use hah_vault::source::{Nomad, SourceError, Target};
 use std::time::Duration;
 
 fn nomad(server: &NomadServer, token: &str) -> Nomad {
@@ -70,6 +70,22 @@ async fn region_and_stale_are_asked_for() {
     (settings.region, settings.stale) = (Some("eu west/1".into()), true);
     read(&Nomad::new(settings, None, &mut |_| ()).unwrap()).await.unwrap();
     assert_eq!(server.server.requests_of(PATH)[0].query, "region=eu%20west%2F1&stale");
+}
+
+#[tokio::test]
+async fn what_is_said_of_an_agent_of_another_region_is_not_said_of_the_one_that_is_meant() {
+    let server = start().await;
+    let mut settings = nomad_settings(&[&server.server.url()], TOKEN);
+    let plain = Nomad::new(settings.clone(), None, &mut |_| ()).unwrap().preflight().await.unwrap();
+    assert_eq!((plain.cluster_name.as_deref(), plain.index), (Some("global"), Some(15)));
+    settings.region = Some("eu".into());
+    let nomad = Nomad::new(settings, None, &mut |_| ()).unwrap();
+    let (facts, _) = read(&nomad).await.unwrap();
+    assert_eq!(fact(&facts, "cluster-name"), Some("eu"));
+    let preflight = nomad.preflight().await.unwrap();
+    assert_eq!((preflight.cluster_name.as_deref(), preflight.index), (Some("eu"), None));
+    let asked = server.server.requests_of("/v1/status/leader");
+    assert_eq!(asked.last().unwrap().query, "region=eu", "its leader, and no other's");
 }
 
 #[tokio::test]

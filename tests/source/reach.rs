@@ -1,45 +1,14 @@
 //! Ways to a server: sockets, TLS, names, basic authentication, several addresses.
 
 use super::{address, error_of, nomad_settings, read, snapshot_of, vault_settings};
+use crate::support::certificates::{acceptor, file};
 use crate::support::nomad_server::{self, NomadServer};
 use crate::support::service_server::{Handler, Reply, Request, Server};
 use crate::support::vault_server::{self, Role, TOKEN};
 use hah_vault::source::address::BasicAuth;
 use hah_vault::source::settings::{Authorities, ClientCertificate, Tls, VaultSettings};
 use hah_vault::source::{Nomad, SourceError, Vault};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::path::PathBuf;
 use std::sync::Arc;
-
-pub(super) fn file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(name)
-}
-
-fn certificates(name: &str) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_file_iter(file(name)).unwrap().map(Result::unwrap).collect()
-}
-
-/// A server with the certificate of 127.0.0.1, or with that of the name `vault.test`, which asks for ours.
-pub(crate) fn acceptor(named: bool) -> tokio_rustls::TlsAcceptor {
-    let folder = if named { "tls_names" } else { "tls" };
-    let builder = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let builder = if named {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(certificates("tls_names/authority.pem").remove(0)).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-        builder.with_client_cert_verifier(verifier)
-    } else {
-        builder.with_no_client_auth()
-    };
-    let key = PrivateKeyDer::from_pem_file(file(&format!("{folder}/server.key.pem"))).unwrap();
-    let config = builder.with_single_cert(certificates(&format!("{folder}/server.pem")), key).unwrap();
-    Arc::new(config).into()
-}
 
 async fn start(named: bool) -> Server {
     let state = vault_server::state(Role::Active, &snapshot_of("vault-00.snap"));

@@ -9,6 +9,7 @@ use hah_vault::archive::{ArchiveError, Cancel};
 use hah_vault::source::restore::Settled;
 use hah_vault::source::{Nomad, SourceError, Target, Vault};
 use hah_vault::store::{MemoryStore, Store};
+use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,52 @@ async fn nothing_is_sent_of_a_snapshot_that_does_not_pass_the_first_pass() {
     store.delete(&plan.manifest.packs[0].id.pack_key()).await.unwrap();
     run(&test, &plan, &target).await.expect_err("a pack is gone");
     assert!(server.server.requests_of(nomad_server::PATH).is_empty());
+}
+
+/// A snapshot with other bytes behind its state, and hashes and lengths that fit.
+fn with_behind_its_state(name: &str, more: &[u8]) -> Vec<u8> {
+    let tar = tar_of(name);
+    let member = |name: &str| {
+        let mut archive = tar::Archive::new(&tar[..]);
+        let found = archive.entries().unwrap().map(Result::unwrap).find(|entry| entry.path().unwrap().ends_with(name));
+        let mut bytes = Vec::new();
+        found.unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    let mut meta: serde_json::Value = serde_json::from_slice(&member("meta.json")).unwrap();
+    let mut bytes = member("state.bin");
+    bytes.extend_from_slice(more);
+    meta["Size"] = bytes.len().into();
+    let meta = meta.to_string().into_bytes();
+    let sum = |name: &str, bytes: &[u8]| {
+        let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{hex}  {name}\n")
+    };
+    let sums = sum("meta.json", &meta) + &sum("state.bin", &bytes);
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, bytes) in [("meta.json", &meta[..]), ("state.bin", &bytes), ("SHA256SUMS", sums.as_bytes())] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o600);
+        builder.append_data(&mut header, name, bytes).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn a_state_that_would_crash_the_server_is_sent_only_by_force() {
+    let test = TestRepository::in_memory().await;
+    let server = NomadServer::start(b"").await;
+    let target = nomad(&server, nomad_server::TOKEN);
+    // Every hash is right, and after the last record comes what is none: 0xc1 is not msgpack.
+    test.backup_bytes("nomad", &with_behind_its_state("nomad-02.snap", &[0, 0xc1, 1, 2])).await.unwrap();
+    let name = test.repository.resolve("nomad@latest").await.unwrap();
+    let (careful, forced) =
+        (plan(&test.repository, &name, &target, false).await, planned(&test, "nomad", &target).await);
+    let error = run(&test, &careful.unwrap(), &target).await.expect_err("refused").to_string();
+    assert!(error.contains("4 bytes of its state are no records"), "{error}");
+    assert!(server.server.requests_of(nomad_server::PATH).is_empty());
+    forced.unwrap().rehearse(&test.repository, &Cancel::default()).await.expect("by force");
 }
 
 #[tokio::test]

@@ -31,13 +31,13 @@ use hah_vault_format::text::{self, Scope, WriterKey};
 use hah_vault_format::{Index, Label, Manifest, ManifestName, ObjectId, Secret, SourceName};
 use sha2::{Digest, Sha256};
 
-use super::state;
+use super::{fuzz_answers, fuzz_texts, state};
 
 /// Takes one input; panics on a fault.
 pub type Target = fn(&[u8]);
 
 /// All targets by name; `fuzz/fuzz_targets/` has one file for each.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("writer_key", writer_key),
     ("manifest", manifest),
     ("index", index),
@@ -48,30 +48,35 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("normalise", normalise),
     ("denormalise", denormalise),
     ("hostile_store", hostile_store),
+    ("config", fuzz_texts::config),
+    ("keystore", fuzz_texts::keystore),
+    ("metrics", fuzz_texts::metrics),
+    ("schedule", fuzz_texts::schedule),
+    ("vault_answer", fuzz_answers::vault_answer),
 ];
 
 /// The identity R of the vectors and of the repository here.
 const IDENTITY: [u8; 32] = [1; 32];
 
 /// Takes an input apart from its front; gives zeros when it is used up.
-struct Taker<'a>(&'a [u8]);
+pub(super) struct Taker<'a>(pub(super) &'a [u8]);
 
 impl<'a> Taker<'a> {
-    fn byte(&mut self) -> u8 {
+    pub(super) fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         *first
     }
 
-    fn u16(&mut self) -> u16 {
+    pub(super) fn u16(&mut self) -> u16 {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
-    fn u32(&mut self) -> u32 {
+    pub(super) fn u32(&mut self) -> u32 {
         u32::from(self.u16()) | u32::from(self.u16()) << 16
     }
 
-    fn bytes(&mut self, len: usize) -> &'a [u8] {
+    pub(super) fn bytes(&mut self, len: usize) -> &'a [u8] {
         let (now, later) = self.0.split_at(len.min(self.0.len()));
         self.0 = later;
         now

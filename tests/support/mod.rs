@@ -3,10 +3,13 @@
 pub mod agent;
 pub mod agent_http;
 pub mod browser;
+pub mod certificates;
 pub mod consul_server;
 pub mod consul_stand_in;
 pub mod fault_store;
+pub mod fuzz_answers;
 pub mod fuzz_targets;
+pub mod fuzz_texts;
 pub mod held_world;
 pub mod hooked_store;
 pub mod msgpack;

@@ -5,11 +5,12 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use hah_vault::store::{Credentials, Patience, Secret, StoreOptions, StoreUrl};
 use http::{HeaderValue, Method, Request, Response, header};
@@ -18,13 +19,14 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use s3s::auth::SimpleAuth;
+use s3s::auth::{S3Auth, SecretKey};
 use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Result, s3_error};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+use super::certificates::{acceptor, file};
 
 pub const ACCESS_KEY_ID: &str = "AKTESTTESTTESTTEST00";
 pub const SECRET_ACCESS_KEY: &str = "test-secret";
@@ -75,6 +77,22 @@ struct State {
     put: tokio::sync::Mutex<()>,
 }
 
+/// Finds the secret of a key's id.
+type Find = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Whose requests are served: those of one key, and of the keys that somebody else makes.
+#[derive(Default)]
+struct Keys(Option<Find>);
+
+#[async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, id: &str) -> S3Result<SecretKey> {
+        let own = (id == ACCESS_KEY_ID).then(|| SECRET_ACCESS_KEY.to_owned());
+        let found = own.or_else(|| self.0.as_ref().and_then(|find| find(id)));
+        found.map(SecretKey::from).ok_or_else(|| s3_error!(InvalidAccessKeyId))
+    }
+}
+
 /// A running server. Stops when dropped.
 pub struct S3Server {
     pub root: tempfile::TempDir,
@@ -87,26 +105,31 @@ pub struct S3Server {
 impl S3Server {
     /// Starts a server with one empty bucket.
     pub fn start() -> Self {
-        Self::start_with(None)
+        Self::start_with(None, Keys::default())
+    }
+
+    /// The same for keys that come and go as well: `find` gives the secret of a key's id.
+    pub fn start_for(find: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self::start_with(None, Keys(Some(Box::new(find))))
     }
 
     /// The same behind TLS, with a certificate that only `authority()` vouches for.
     pub fn start_tls() -> Self {
-        Self::start_with(Some(acceptor()))
+        Self::start_with(Some(acceptor(false)), Keys::default())
     }
 
     /// The file of the authority that `start_tls` needs to be trusted.
     pub fn authority() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls/authority.pem")
+        file("tls/authority.pem")
     }
 
-    fn start_with(tls: Option<TlsAcceptor>) -> Self {
+    fn start_with(tls: Option<TlsAcceptor>, keys: Keys) -> Self {
         let is_tls = tls.is_some();
         let root = tempfile::tempdir().expect("temporary folder");
         std::fs::create_dir(root.path().join(BUCKET)).expect("bucket");
         let files = s3s_fs::FileSystem::new(root.path()).expect("s3s-fs");
         let mut builder = S3ServiceBuilder::new(files);
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
+        builder.set_auth(keys);
         let service = builder.build();
 
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -218,18 +241,17 @@ pub fn quick() -> Patience {
     }
 }
 
-fn acceptor() -> TlsAcceptor {
-    let chain = CertificateDer::pem_slice_iter(include_bytes!("tls/server.pem"));
-    let chain = chain.collect::<Result<_, _>>().expect("certificate");
-    let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key.pem")).expect("key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("certificate and key");
-    Arc::new(config).into()
+/// Time-outs for a server that answers nonsense or not at all.
+pub fn impatient() -> Patience {
+    Patience {
+        connect: Duration::from_millis(500),
+        request: Duration::from_millis(400),
+        idle: Duration::from_millis(300),
+        bytes_per_second_min: 64 << 20,
+        attempts_max: 2,
+        retry_delay_min: Duration::from_millis(5),
+        retry_delay_max: Duration::from_millis(10),
+    }
 }
 
 async fn serve(listener: TcpListener, service: S3Service, tls: Option<TlsAcceptor>, state: Arc<State>) {

@@ -19,6 +19,8 @@ pub const ROLE_ID: &str = "6580e579-cf69-a784-07f1-642ca5b857c6";
 pub const SECRET_ID: &str = "dc181974-7bb5-374d-691a-f44a2fdff9d5";
 pub const JWT: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJiYWNrdXAifQ.c2lnbmF0dXJlLW9mLXRoZS1qd3Q";
 pub const PASSWORD: &str = "correct horse battery";
+/// The id of all keys that the engine of AWS makes.
+pub const AWS_KEY_ID: &str = "ASIAEXAMPLE";
 /// A token that was not made by a login; it may do everything and never expires.
 pub const ROOT: &str = "s.root0pehVnYSDXhDo315xZBMd";
 
@@ -212,6 +214,13 @@ impl Cluster {
     /// Whether a token that an engine made is good.
     pub fn knows(&self, secret: &str) -> bool {
         self.lock().leases.values().any(|lease| lease.secret == secret && lease.life.is_live())
+    }
+
+    /// The secret of the keys of AWS that live.
+    pub fn aws_secret(&self, id: &str) -> Option<String> {
+        let state = self.lock();
+        let mut leases = state.leases.iter().filter(|(path, lease)| path.starts_with("aws/") && lease.life.is_live());
+        leases.next_back().filter(|_| id == AWS_KEY_ID).map(|(_, lease)| lease.secret.clone())
     }
 
     /// What refuses a request's token, a use of which it costs.

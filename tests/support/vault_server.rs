@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::certificates::acceptor;
 use super::service_server::{Fault, Handler, Reply, Request, Server};
 use super::vault_cluster::Cluster;
 
@@ -91,6 +92,13 @@ impl VaultServer {
         let server = Self::start(role, snapshot).await;
         server.set(|state| state.cluster = Some(cluster.clone()));
         server
+    }
+
+    /// The same behind TLS, as `vault.test`: it asks for our certificate.
+    pub async fn start_tls_in(cluster: &Cluster, role: Role, snapshot: &[u8]) -> Self {
+        let state = state(role, snapshot);
+        state.lock().unwrap().cluster = Some(cluster.clone());
+        Self { server: Server::start_tls(handler(&state), acceptor(true)).await, state }
     }
 
     pub fn set(&self, change: impl FnOnce(&mut State)) {

@@ -272,7 +272,7 @@ async fn rehearse_all(
     let mut whole = Vec::new();
     for name in names {
         cancel.check()?;
-        let rehearsal = match rehearse(repository, name, cancel).await {
+        let rehearsal = match rehearse(repository, name, false, cancel).await {
             Ok(rehearsal) => rehearsal,
             Err(error) if is_damage(&error) => {
                 findings.not_restorable(name, tell_chain(&error));

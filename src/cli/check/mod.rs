@@ -36,6 +36,13 @@ impl Found {
 
 pub(super) async fn run(context: &Context, args: Check) -> Result<Exit, CliError> {
     let sections = sections(&args, &context.settings)?;
+    if sections.is_empty() && context.settings.repository.setting("url").is_none() {
+        return Err(CliError::usage(
+            "there is nothing to check: no source is configured, and no repository is given",
+            "set VAULT_ADDR, CONSUL_HTTP_ADDR or NOMAD_ADDR, or write a configuration file (`hah-vault help config`); \
+             --repo checks a repository alone",
+        ));
+    }
     let mut groups: Vec<BoxFuture<'_, Found>> = vec![limited("store", Box::pin(store::check(context)))];
     for (section, is_source) in &sections {
         let group = server::check(context, section, *is_source);

@@ -15,6 +15,7 @@ use crate::config::{Kind, Reference, Section, links};
 use crate::source::deferred::Deferred;
 use crate::source::settings::FreshToken;
 use crate::source::token::Token;
+use crate::source::vault::Secrets;
 use crate::source::vault::session::VaultSession;
 use crate::source::{Consul, Nomad, Secret, Service, ServiceKind, SourceError, Target, Vault};
 use crate::store::{self, Credentials};
@@ -63,14 +64,17 @@ pub(super) struct Servers {
 #[derive(Debug)]
 pub(super) struct Sessions {
     settings: Arc<Settings>,
-    open: Mutex<BTreeMap<String, Session>>,
+    open: Mutex<BTreeMap<String, Shared<VaultSession>>>,
+    /// By Vault and path.
+    read: Mutex<BTreeMap<(String, String), Shared<Secrets>>>,
 }
 
-type Session = Arc<OnceCell<Arc<VaultSession>>>;
+/// Made once, by whoever needs it first.
+type Shared<T> = Arc<OnceCell<Arc<T>>>;
 
 impl Servers {
     pub(super) fn new(console: Arc<Console>, settings: Arc<Settings>) -> Self {
-        Self { console, sessions: Arc::new(Sessions { settings, open: Mutex::default() }) }
+        Self { console, sessions: Arc::new(Sessions { settings, open: Mutex::default(), read: Mutex::default() }) }
     }
 
     /// The server of a source's name; none if nothing of that name is known, or if it is a file.
@@ -119,9 +123,8 @@ impl Servers {
         path: &str,
         fields: &[&str],
     ) -> Result<Option<Secret>, CliError> {
-        let failed = |source| secret_error(section, "kv", source);
-        let session = Arc::clone(&self.sessions).session_of(section.clone()).await.map_err(failed)?;
-        let secrets = session.secrets(path).await.map_err(failed)?;
+        let secrets = Arc::clone(&self.sessions).secrets(section.clone(), path).await;
+        let secrets = secrets.map_err(|source| secret_error(section, "kv", source))?;
         Ok(fields.iter().find_map(|field| secrets.get(field).ok()).cloned())
     }
 
@@ -179,6 +182,11 @@ fn link_error(error: CliError) -> SourceError {
     }
 }
 
+/// The place for what is made once under a name.
+fn entry<K: Ord, T>(map: &Mutex<BTreeMap<K, Shared<T>>>, key: K) -> Shared<T> {
+    Arc::clone(map.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
+}
+
 /// Warnings were told when the settings were checked.
 fn told(_: String) {}
 
@@ -189,10 +197,7 @@ impl Sessions {
         vault: Section,
     ) -> BoxFuture<'static, Result<Arc<VaultSession>, SourceError>> {
         Box::pin(async move {
-            let cell = {
-                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-                Arc::clone(open.entry(vault.title()).or_default())
-            };
+            let cell = entry(&self.open, vault.title());
             let session = cell.get_or_try_init(|| async {
                 let settings = build::vault(&vault)?;
                 let login = login::login(&vault, &settings)?;
@@ -209,11 +214,25 @@ impl Sessions {
         self.session(vault).await
     }
 
+    /// A secret in a key-value store. It is read once for a run: keys that belong together are of one version then, and
+    /// a token that is for few uses lasts longer.
+    async fn secrets(self: Arc<Self>, section: Section, path: &str) -> Result<Arc<Secrets>, SourceError> {
+        let vault = self.settings.vault_of(&section).map_err(link_error)?;
+        let cell = entry(&self.read, (vault.title(), path.to_owned()));
+        let secrets = cell.get_or_try_init(|| async {
+            let session = Arc::clone(&self).session(vault).await?;
+            session.secrets(path).await.map(Arc::new)
+        });
+        secrets.await.cloned()
+    }
+
     /// A secret of a block that Vault has or makes.
     async fn issued(self: Arc<Self>, section: Section, reference: Reference) -> Result<Secret, SourceError> {
+        if let Reference::Kv { path, field } = &reference {
+            return Ok(self.secrets(section, path).await?.get(field)?.clone());
+        }
         let session = Arc::clone(&self).session_of(section.clone()).await?;
         match (&reference, section.kind) {
-            (Reference::Kv { path, field }, _) => Ok(session.secrets(path).await?.get(field)?.clone()),
             (Reference::Creds(path), Kind::Nomad) => session.nomad_token(path).await,
             (Reference::Creds(path), _) => session.consul_token(path).await,
             _ => build::local(&section, "a secret", &reference, ServiceKind::Vault),

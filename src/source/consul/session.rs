@@ -1,7 +1,6 @@
 //! Sessions, keys and the own registration: what an agent needs to be one of several, and to be seen.
 
-use super::{Consul, first};
-use crate::source::catalog;
+use super::Consul;
 use crate::source::error::Operation;
 use crate::source::http::{Answer, Endpoint, Request, escaped, with_query};
 use crate::source::secret::Secret;
@@ -244,10 +243,9 @@ impl Consul {
 
     /// The pairs of a query, and those that the settings add.
     fn pairs(&self, pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        let settings = &self.settings;
         let mut all: Vec<(String, String)> =
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        for (key, value) in [("ns", &settings.namespace), ("partition", &settings.partition)] {
+        for (key, value) in [("ns", &self.namespace), ("partition", &self.partition)] {
             all.extend(value.as_ref().map(|value| (key.to_owned(), value.clone())));
         }
         all
@@ -270,8 +268,8 @@ impl Consul {
         body: Option<Vec<u8>>,
     ) -> Result<Answer, SourceError> {
         let pairs: Vec<(&str, &str)> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let (path, token) = (with_query(path, &pairs), self.token()?);
-        first(&self.http, catalog::known(&self.http)?, |endpoint| {
+        let (path, token) = (with_query(path, &pairs), self.raft.token()?);
+        self.first(|endpoint| {
             let (method, path, token, body) = (method.clone(), &path, &token, body.clone());
             async move { ask_at(&endpoint, method, path, token, body).await }
         })

@@ -2,7 +2,7 @@
 
 use super::super::address::NoScheme;
 use super::super::secret::Secret;
-use super::super::settings::{Authorities, ConsulSettings, FreshToken, Tls};
+use super::super::settings::{ConsulSettings, FreshToken};
 use super::super::token::Token;
 use super::super::{ServiceKind, SourceError};
 use super::{Lookup, Variable, Variables};
@@ -21,17 +21,7 @@ pub fn consul(lookup: Lookup<'_>) -> Result<ConsulSettings, SourceError> {
         address.unwrap_or_else(|| Variable { name: "CONSUL_HTTP_ADDR".into(), value: ADDRESS_DEFAULT.into() });
     let ssl = variables.flag("HTTP_SSL")? == Some(true);
     let mut reach = variables.reach(&address, if ssl { NoScheme::HttpsAlways } else { NoScheme::Http })?;
-    let authorities = match (variables.text("CACERT"), variables.text("CAPATH")) {
-        (Some(file), _) => Authorities::File(file.into()),
-        (None, Some(folder)) => Authorities::Folder(folder.into()),
-        (None, None) => Authorities::System,
-    };
-    reach.tls = Tls {
-        authorities,
-        client: variables.client_certificate()?,
-        server_name: variables.text("TLS_SERVER_NAME"),
-        skip_verify: variables.flag("HTTP_SSL_VERIFY")? == Some(false),
-    };
+    reach.tls = variables.tls(variables.flag("HTTP_SSL_VERIFY")? == Some(false))?;
     let token = match (variables.text("HTTP_TOKEN_FILE"), variables.text("HTTP_TOKEN")) {
         (Some(path), _) => Token::File { path: path.into(), optional: false },
         (None, Some(token)) => Token::Given(Secret::new(token)),
@@ -51,7 +41,7 @@ pub fn consul(lookup: Lookup<'_>) -> Result<ConsulSettings, SourceError> {
 #[cfg(test)]
 mod tests {
     use super::super::super::address::BasicAuth;
-    use super::super::super::settings::Place;
+    use super::super::super::settings::{Authorities, Place};
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<ConsulSettings, SourceError> {

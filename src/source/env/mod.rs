@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::address::{Address, BasicAuth, NoScheme};
 use super::catalog::Query;
-use super::settings::{ClientCertificate, Place, Reach};
+use super::settings::{Authorities, ClientCertificate, Place, Reach, Tls};
 use super::{ServiceKind, SourceError};
 
 /// Looks a variable up.
@@ -82,6 +82,17 @@ impl Variables<'_> {
             (Some(certificate), None) => missing(&certificate, &certificate.name.replace("CERT", "KEY")),
             (None, Some(key)) => missing(&key, &key.name.replace("CLIENT_KEY", "CLIENT_CERT")),
         }
+    }
+
+    /// How Consul and Nomad are told about TLS; only `skip_verify` has names of its own.
+    fn tls(&self, skip_verify: bool) -> Result<Tls, SourceError> {
+        let authorities = match (self.text("CACERT"), self.text("CAPATH")) {
+            (Some(file), _) => Authorities::File(file.into()),
+            (None, Some(folder)) => Authorities::Folder(folder.into()),
+            (None, None) => Authorities::System,
+        };
+        let (client, server_name) = (self.client_certificate()?, self.text("TLS_SERVER_NAME"));
+        Ok(Tls { authorities, client, server_name, skip_verify })
     }
 
     /// One address, several with commas between them, or `consul://service/name`.

@@ -2,7 +2,7 @@
 
 use super::super::address::NoScheme;
 use super::super::secret::Secret;
-use super::super::settings::{Authorities, FreshToken, NomadSettings, Tls};
+use super::super::settings::{FreshToken, NomadSettings};
 use super::super::token::Token;
 use super::super::{ServiceKind, SourceError};
 use super::{Lookup, Variable, Variables};
@@ -20,17 +20,7 @@ pub fn nomad(lookup: Lookup<'_>) -> Result<NomadSettings, SourceError> {
     let address = variables.get("ADDR").or_else(|| variables.get("UNIX_ADDR"));
     let address = address.unwrap_or_else(|| Variable { name: "NOMAD_ADDR".into(), value: ADDRESS_DEFAULT.into() });
     let mut reach = variables.reach(&address, NoScheme::Refuse)?;
-    let authorities = match (variables.text("CACERT"), variables.text("CAPATH")) {
-        (Some(file), _) => Authorities::File(file.into()),
-        (None, Some(folder)) => Authorities::Folder(folder.into()),
-        (None, None) => Authorities::System,
-    };
-    reach.tls = Tls {
-        authorities,
-        client: variables.client_certificate()?,
-        server_name: variables.text("TLS_SERVER_NAME"),
-        skip_verify: variables.flag("SKIP_VERIFY")? == Some(true),
-    };
+    reach.tls = variables.tls(variables.flag("SKIP_VERIFY")? == Some(true))?;
     Ok(NomadSettings {
         reach,
         token: variables.text("TOKEN").map_or(Token::None, |token| Token::Given(Secret::new(token))),
@@ -42,7 +32,7 @@ pub fn nomad(lookup: Lookup<'_>) -> Result<NomadSettings, SourceError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::settings::Place;
+    use super::super::super::settings::{Authorities, Place};
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<NomadSettings, SourceError> {

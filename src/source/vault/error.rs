@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::super::SourceError;
+use crate::snapshot::printable::printable;
 
 /// A login, a secret, or credentials could not be had.
 #[derive(Debug, Error)]
@@ -131,8 +132,17 @@ pub enum SessionError {
     Closed,
 }
 
+/// The most fields that a message lists.
+const FIELDS_LISTED_MAX: usize = 20;
+
 fn list(fields: &[String]) -> String {
-    if fields.is_empty() { "none".into() } else { fields.join(", ") }
+    let shown = fields.iter().take(FIELDS_LISTED_MAX).map(|field| printable(field.as_bytes()));
+    let shown: Vec<String> = shown.collect();
+    match fields.len().checked_sub(FIELDS_LISTED_MAX) {
+        _ if fields.is_empty() => "none".into(),
+        None | Some(0) => shown.join(", "),
+        Some(more) => format!("{}, and {more} more", shown.join(", ")),
+    }
 }
 
 /// What Vault quotes when the server behind a secrets engine cannot be reached (facts 8: status 400).
@@ -199,7 +209,10 @@ fn login_hint(method: &str, mount: &str, message: &str) -> String {
             "the secret id is wrong, used up, or expired: have a new one made for the role"
         }
         _ if has("role ID") || has("role_id") => "check the role id: `vault read auth/approle/role/NAME/role-id`",
-        _ if has("username or password") => "check user name and password",
+        _ if has("username or password") || has("ldap operation failed") => "check user name and password",
+        "Kubernetes" if has("permission denied") => {
+            "the role's bound service accounts or namespaces do not fit, or Vault may not review tokens of the cluster"
+        }
         "certificate" => "no certificate of the auth method fits the client certificate: VAULT_CLIENT_CERT",
         _ => return format!("Vault's log says more; is auth/{mount} the right mount, in the right namespace?"),
     };

@@ -14,6 +14,7 @@ use super::api::{Call, Reply};
 use super::error::{SessionError, denied};
 use super::path;
 use super::session::Inner;
+use crate::snapshot::printable::printable;
 
 /// The fields of a secret.
 #[derive(Debug, Clone)]
@@ -192,7 +193,10 @@ impl Inner {
         let kind = match (r#type.as_str(), version.as_deref()) {
             ("kv", Some("2")) => Mount::V2,
             ("kv" | "generic" | "cubbyhole", _) => Mount::V1,
-            _ => return Err(SessionError::NotKv { mount, kind: r#type }.into()),
+            _ => {
+                let (mount, kind) = (printable(mount.as_bytes()), printable(r#type.as_bytes()));
+                return Err(SessionError::NotKv { mount, kind }.into());
+            }
         };
         let mount = format!("{}/", path::checked(&mount)?);
         if !format!("{path}/").starts_with(&mount) {
@@ -219,7 +223,7 @@ fn versioned(reply: &Reply, path: &str) -> Result<Option<Fields>, SourceError> {
     match found.data {
         Some(fields) => Ok(Some(fields)),
         None => {
-            let deletion_time = crate::snapshot::printable::printable(deletion_time.as_bytes());
+            let deletion_time = printable(deletion_time.as_bytes());
             let how = if destroyed { "destroyed".into() } else { format!("deleted at {deletion_time}") };
             Err(SessionError::Deleted { path: path.to_owned(), version, how }.into())
         }
@@ -243,5 +247,8 @@ mod tests {
         let error = secrets.get("z").expect_err("missing").to_string();
         assert_eq!(error, "the secret p has no field z; it has a, b, c, d, e, g, h, i");
         assert!(!format!("{secrets:?}").contains("hidden"));
+        let many: BTreeMap<String, Field> = (0..25).map(|i| (format!("\u{1b}{i:02}"), Field::Other)).collect();
+        let error = Secrets { path: "p".into(), fields: many }.get("z").expect_err("missing").to_string();
+        assert!(error.contains("it has .00, .01, ") && error.ends_with(".19, and 5 more"), "{error}");
     }
 }

@@ -1,10 +1,8 @@
 //! Every way in, and every refusal.
 
 use super::*;
-use crate::source::reach::{acceptor, file};
-use crate::support::service_server::Server;
+use crate::support::certificates::file;
 use crate::support::vault_cluster::{Method, ROOT};
-use crate::support::vault_server;
 use hah_vault::source::settings::{Authorities, ClientCertificate, Tls};
 
 #[tokio::test]
@@ -44,9 +42,7 @@ async fn every_way_in_gives_a_token_that_is_revoked_at_the_end() {
 #[tokio::test]
 async fn a_client_certificate_logs_in() {
     let cluster = Cluster::new();
-    let state = vault_server::state(Role::Active, b"");
-    state.lock().unwrap().cluster = Some(cluster.clone());
-    let server = Server::start_tls(vault_server::handler(&state), acceptor(true)).await;
+    let VaultServer { server, .. } = VaultServer::start_tls_in(&cluster, Role::Active, b"").await;
     let mut settings = settings(&[&format!("https://{}", server.address)]);
     let client = ClientCertificate { certificate: file("tls_names/client.pem"), key: file("tls_names/client.key.pem") };
     settings.reach.tls = Tls {

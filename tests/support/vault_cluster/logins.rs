@@ -24,8 +24,10 @@ pub enum Method {
         default_role: Option<String>,
         jwt: String,
     },
-    /// Any client certificate that the connection was made with.
-    Cert,
+    /// Any client certificate that the connection was made with, for this role or without one.
+    Cert {
+        role: String,
+    },
     Userpass {
         username: String,
         password: String,
@@ -46,7 +48,7 @@ pub(super) fn methods() -> BTreeMap<String, Method> {
         ("jwt".into(), jwt(None)),
         ("jwt-nomad".into(), jwt(Some("backup"))),
         ("kubernetes".into(), jwt(None)),
-        ("cert".into(), Method::Cert),
+        ("cert".into(), Method::Cert { role: "backup".into() }),
         ("userpass".into(), userpass()),
         ("ldap".into(), userpass()),
     ])
@@ -85,10 +87,13 @@ impl State {
                     _ => Some(refused("error validating token: invalid expiration time (exp) claim: token is expired")),
                 }
             }
-            Method::Cert if request.header("client-certificate").is_empty() => {
+            Method::Cert { .. } if request.header("client-certificate").is_empty() => {
                 Some(refused("client certificate must be supplied"))
             }
-            Method::Cert => None,
+            Method::Cert { role } => {
+                let is_right = body["name"].is_null() || body["name"] == role.as_str();
+                (!is_right).then(|| refused("invalid certificate or no client certificate supplied"))
+            }
             Method::Userpass { username, password } => {
                 let is_right = user == username && body["password"] == password.as_str();
                 (!is_right).then(|| refused("invalid username or password"))

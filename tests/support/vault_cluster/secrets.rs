@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::super::service_server::{Reply, Request};
-use super::{Lease, Life, State, data, error, ok, reply};
+use super::{AWS_KEY_ID, Lease, Life, State, data, error, ok, reply};
 
 /// A version of a secret.
 #[derive(Debug, Clone)]
@@ -109,7 +109,7 @@ impl State {
                 json!({"accessor": "64e07972-1d87-4404-29c4-7a7502f9054b", "local": false, "token": secret})
             }
             Some("nomad") => json!({"accessor_id": "c7aae3e2-e6f3-231d-26e3-cdd1250fab56", "secret_id": secret}),
-            _ => json!({"access_key": "ASIAEXAMPLE", "secret_key": secret, "arn": "arn:aws:sts::1:assumed-role/backup",
+            _ => json!({"access_key": AWS_KEY_ID, "secret_key": secret, "arn": "arn:aws:sts::1:assumed-role/backup",
                         "security_token": is_sts.then(|| format!("session-of-{secret}"))}),
         };
         let mut grant = self.lease_grant.clone();
