@@ -74,13 +74,14 @@ impl Oracle {
         let Some(promise) = outcome.promise(&self.promises) else { return };
         let key = promise.name.key();
         // Whoever hears of it late may find it retired already, but not while it is young.
-        let is_there = objects.0.contains_key(&key);
+        let is_there = objects.now.contains_key(&key);
         let young = now_ms - promise.began_ms < YOUNG_MS && !self.without_trash;
         if !is_there && young && !self.damaged.contains(&key) {
             self.hole(now_ms, format!("{key} was committed, and is gone"));
         }
         for pack in promise.packs.iter().filter(|_| is_there) {
-            let is_there = ["packs/", "index/"].iter().all(|folder| objects.0.contains_key(&format!("{folder}{pack}")));
+            let is_there =
+                ["packs/", "index/"].iter().all(|folder| objects.now.contains_key(&format!("{folder}{pack}")));
             if !is_there && !self.lost.contains_key(pack) {
                 self.hole(now_ms, format!("{key} was committed without pack {pack}"));
             }
@@ -95,7 +96,7 @@ impl Oracle {
                 return;
             }
             let copies = format!("trash/{}.", promise.name);
-            let is_there = objects.0.range(copies.clone()..).next().is_some_and(|(key, _)| key.starts_with(&copies));
+            let is_there = objects.now.range(copies.clone()..).next().is_some_and(|(key, _)| key.starts_with(&copies));
             if !is_there && !self.without_trash {
                 self.hole(now_ms, format!("{key} was deleted, and no copy of it is in the trash"));
             }
@@ -110,7 +111,7 @@ impl Oracle {
         let mut holes = Vec::new();
         for promise in named.into_iter().filter(|promise| !self.is_lost(promise)) {
             let key = promise.name.key();
-            if objects.0.contains_key(&key) && !self.damaged.contains(&key) {
+            if objects.now.contains_key(&key) && !self.damaged.contains(&key) {
                 holes.push(format!("{folder}/{pack} was deleted, and {key} names it"));
             }
             let retired_ms = self.retired_ms.get(&key).filter(|_| !self.without_trash);

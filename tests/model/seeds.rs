@@ -34,6 +34,7 @@ fn usual() -> Faults {
         damage: 0.02,
         bad_get: 0.002,
         ahead_h: None,
+        stale_h: 0.0,
         page: 4,
         horizon_h: 100.0,
         pointed: false,
@@ -88,6 +89,12 @@ fn listing() -> Faults {
     Faults { stall_list: 0.3, ..pointed() }
 }
 
+/// Listings that show what was there some time ago, as stores without strong consistency may. R2, S3 and folders have it:
+/// nothing depends on this.
+fn stale() -> Faults {
+    Faults { stale_h: 0.5, ..pointed() }
+}
+
 /// One source, and more collectors than anybody has.
 fn pointed_cast(rules: Rules) -> Cast {
     Cast {
@@ -113,11 +120,12 @@ struct Report {
 
 fn history(seed: u64, faults: &Faults, cast: Cast) -> Report {
     let mut sim = Sim::new(seed, faults.clone(), History::new(seed, keyring(), cast));
-    sim.oracle.without_trash = faults.stall_unfenced > 0.0 || faults.ahead_h.is_some();
+    let Faults { stall_unfenced, ahead_h, stale_h, .. } = faults;
+    sim.oracle.without_trash = *stall_unfenced > 0.0 || ahead_h.is_some() || *stale_h > 0.0;
     sim.play();
     let mut holes = sim.oracle.holes.clone();
     let memory = Arc::new(MemoryStore::new());
-    for (key, object) in &sim.objects.0 {
+    for (key, object) in &sim.objects.now {
         memory.set_now(StoreTime { unix_ms: object.modified_ms });
         memory.overwrite(key, object.bytes.clone());
     }
@@ -125,7 +133,7 @@ fn history(seed: u64, faults: &Faults, cast: Cast) -> Report {
     let repository = sim.history.repository(memory);
     let mut counts = sim.history.counts.clone();
     for (key, promise) in &sim.oracle.promises {
-        if !sim.objects.0.contains_key(key) || sim.oracle.damaged.contains(key) || sim.oracle.is_lost(promise) {
+        if !sim.objects.now.contains_key(key) || sim.oracle.damaged.contains(key) || sim.oracle.is_lost(promise) {
             continue;
         }
         let restored = runtime().block_on(restore(&repository, &promise.name, Vec::new(), true, &Cancel::default()));
@@ -176,6 +184,11 @@ fn no_slow_history_loses_what_was_promised() {
 #[test]
 fn no_history_of_slow_listings_loses_what_was_promised() {
     nothing_is_lost("listing", seeds(200), &listing(), &fresh_cast(Rules::ALL));
+}
+
+#[test]
+fn no_history_of_stale_listings_loses_what_was_promised() {
+    nothing_is_lost("stale", seeds(200), &stale(), &pointed_cast(Rules::ALL));
 }
 
 #[test]

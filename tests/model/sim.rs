@@ -57,6 +57,8 @@ pub(super) struct Faults {
     pub bad_get: f64,
     /// The store's clock runs ahead between two times, by so much; hours.
     pub ahead_h: Option<(f64, f64, f64)>,
+    /// Three of ten pages of listings are as old as that at most, hours.
+    pub stale_h: f64,
     /// Entries in a page of a listing.
     pub page: usize,
     /// Hours until the end.
@@ -362,11 +364,12 @@ impl Sim {
             self.oracle.note(now_ms, || format!("{i} crashes before an operation"));
             return self.end(i);
         }
+        let as_of_ms = self.as_of_ms(i);
         let State::Waiting { queue, listed } = &mut self.actors[i].state else { return };
         let (op, reply) = queue.pop_front().expect("an operation");
         let answer = if let Op::List(prefix) = &op {
             let after = listed.last().map(|meta| meta.key.clone());
-            let page = self.objects.page(prefix, after.as_deref(), self.faults.page);
+            let page = self.objects.page(prefix, after.as_deref(), self.faults.page, as_of_ms);
             let is_last = page.len() < self.faults.page;
             listed.extend(page);
             if !is_last {
@@ -421,7 +424,7 @@ impl Sim {
         let (is_lost, is_doubled) = (random.chance(self.faults.lost_answer), random.chance(self.faults.duplicate));
         let (is_done, is_bad) = (random.chance(0.5), random.chance(self.faults.bad_get));
         let store_ms = now_ms + random.uniform(-JITTER_MS, JITTER_MS) as i64 + self.ahead_ms();
-        let excused = self.is_excused(i, op);
+        let (excused, as_of_ms) = (self.is_excused(i, op), self.as_of_ms(i));
         if let Some(copied) = op.put_key().and_then(copied) {
             let paused_ms = self.actors[i].host.paused_ms.load(Ordering::SeqCst);
             self.actors[i].copied.insert(copied, paused_ms);
@@ -448,12 +451,19 @@ impl Sim {
                 answer => answer,
             },
             Op::Stat(key) => Ok(Answer::Stat(self.objects.stat(key))),
-            Op::List(prefix) => Ok(Answer::List(self.objects.page(prefix, None, usize::MAX))),
+            Op::List(prefix) => Ok(Answer::List(self.objects.page(prefix, None, usize::MAX, as_of_ms))),
             Op::Put(..) | Op::Delete(_) => {
                 self.oracle.note(now_ms, || format!("{i} {op:?}"));
                 Ok(self.change(op, store_ms, excused))
             }
         }
+    }
+
+    /// The moment that a listing shows.
+    fn as_of_ms(&mut self, i: usize) -> i64 {
+        let random = &mut self.actors[i].random;
+        let stale_h = if random.chance(0.3) { random.uniform(0.0, self.faults.stale_h) } else { 0.0 };
+        self.now_ms() - hours(stale_h)
     }
 
     /// Whether a manifest is deleted so long after its copy was put only because the machine was paused in between: no
@@ -487,7 +497,7 @@ impl Sim {
 
     fn get(&self, key: &str, len_max_bytes: u64) -> Result<Answer, StoreError> {
         let at = At { operation: Operation::Get, key: key.into(), store: "simulated".into() };
-        match self.objects.0.get(key) {
+        match self.objects.now.get(key) {
             None => Err(StoreError::NotFound { at }),
             Some(object) if object.bytes.len() as u64 > len_max_bytes => Err(StoreError::TooLong { at, len_max_bytes }),
             Some(object) => Ok(Answer::Bytes(object.bytes.clone())),
@@ -505,9 +515,9 @@ impl Sim {
 
     fn change(&mut self, op: &Op, at_ms: i64, excused: bool) -> Answer {
         match op {
-            Op::Put(key, bytes) => Answer::Put(self.objects.put(key, bytes, at_ms)),
+            Op::Put(key, bytes) => Answer::Put(self.objects.put(key, bytes, at_ms, self.clock.now_ms())),
             Op::Delete(key) => {
-                if self.objects.0.remove(key).is_some() {
+                if self.objects.remove(key, self.clock.now_ms()) {
                     self.oracle.deleted(key, &self.objects, self.clock.now_ms(), excused);
                 }
                 Answer::Deleted
@@ -525,7 +535,7 @@ impl Sim {
             if !packs.is_empty() {
                 let pack = self.world.choose(&packs).trim_start_matches("packs/").to_owned();
                 let folder = *self.world.choose(&["packs/", "index/"]);
-                self.objects.0.remove(&format!("{folder}{pack}"));
+                self.objects.remove(&format!("{folder}{pack}"), now_ms);
                 self.oracle.note(now_ms, || format!("the world loses {folder}{pack}"));
                 self.oracle.lost(pack, now_ms);
             }
@@ -537,7 +547,7 @@ impl Sim {
                     true => manifests[manifests.len() - 1].clone(),
                     false => self.world.choose(&manifests).clone(),
                 };
-                let object = self.objects.0.get_mut(&key).expect("listed");
+                let object = self.objects.now.get_mut(&key).expect("listed");
                 object.bytes = object.bytes.slice(..object.bytes.len() / 2);
                 self.oracle.note(now_ms, || format!("the world damages {key}"));
                 self.oracle.damaged(key);
