@@ -373,6 +373,10 @@ impl<'a> Call<'a> {
 
 /// One run of bytes.
 fn joined(pieces: opendal::Buffer) -> Bytes {
+    // An empty one may have no current piece.
+    if pieces.is_empty() {
+        return Bytes::new();
+    }
     if pieces.current().len() == pieces.len() {
         return pieces.to_bytes();
     }
