@@ -4,6 +4,8 @@
 //! `cargo bench --bench memory` (1 GiB to the folder, 200 MB to the server); `-- --mib 1024 --s3-mib 1024` for more. The
 //! figure is the kernel's (VmHWM of the process), the same as "Maximum resident set size" of `time -v`.
 
+#[path = "../tests/support/certificates.rs"]
+mod certificates;
 #[expect(dead_code, reason = "the benchmark needs only a part of it")]
 #[path = "../tests/support/s3_server.rs"]
 mod s3_server;

@@ -344,7 +344,12 @@ impl Answer {
     /// The refusal that this answer is.
     pub(super) async fn refused(mut self) -> SourceError {
         let body = self.start_of_body(REFUSAL_LEN_BYTES_MAX).await;
-        let message = self.quote(vault_errors(&body).as_deref().unwrap_or(&body));
+        let message = match vault_errors(&body) {
+            Some(errors) => self.quote(&errors),
+            // JSON of another form may well be the answer to a login, under a status that somebody in between chose.
+            None if body.trim_ascii_start().starts_with(b"{") => String::new(),
+            None => self.quote(&body),
+        };
         let (service, address) = (self.endpoint.service, self.address());
         if message == "No cluster leader" {
             return SourceError::NoLeader { service, address };

@@ -28,7 +28,7 @@ pub fn config(data: &[u8]) {
 }
 
 fn check_config(config: &Config) {
-    let environment = |name: &str| (name.len() % 2 == 0).then(|| "1".to_owned());
+    let environment = |name: &str| (name.len().is_multiple_of(2)).then(|| "1".to_owned());
     for config in [config, &config.merged(&|_| None), &config.merged(&environment)] {
         for section in &config.sections {
             let name = section.source_name();
