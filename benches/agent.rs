@@ -2,7 +2,7 @@
 //! data and a rehearsal, and while it waits again.
 //!
 //! `cargo bench --bench agent`; `-- --state-mb 50` for another length. The figures are the kernel's: VmRSS, and VmHWM, the
-//! highest so far. `HAH_VAULT_BIN` names another binary.
+//! highest so far. The allocator is set as in `deploy/systemd/hah-vault-agent.service`. `HAH_VAULT_BIN` names another binary.
 
 #[expect(dead_code, reason = "the benchmark needs only a part of it")]
 #[path = "support/generate/mod.rs"]
@@ -21,6 +21,9 @@ const BACKUP_MIB_MAX: f64 = 150.0;
 const JOB_MIB_MAX: f64 = 256.0;
 /// How long it waits before it counts as waiting: threads that have nothing to do end after 10 s.
 const CALM: Duration = Duration::from_secs(15);
+
+/// The unit.
+const UNIT: &str = include_str!("../deploy/systemd/hah-vault-agent.service");
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -75,6 +78,8 @@ impl Drop for Agent {
 fn command(home: &Path, args: &[&str]) -> Command {
     let binary = std::env::var("HAH_VAULT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_hah-vault").into());
     let mut command = Command::new(binary);
+    let settings = UNIT.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    command.envs(settings.filter(|(name, _)| name.starts_with("MALLOC_")));
     command.args(args).env("HOME", home).env("HAH_VAULT_CONFIG", home.join("config.hcl")).stdout(Stdio::null());
     for variable in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "HAH_VAULT_REPO"] {
         command.env_remove(variable);
