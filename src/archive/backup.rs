@@ -5,6 +5,7 @@
 //! ```
 //! Every run of every source stands for itself: one that fails leaves nothing but packs that no manifest names.
 
+use super::gc::trash::withdraw;
 use super::keystore;
 use super::parent::{Before, Reusable, chain, millis};
 use super::repository::{Repository, unix_time};
@@ -21,6 +22,7 @@ use crate::pipeline::seal::{self, Compression};
 use crate::pipeline::unwrap::{Expect, GzipEncoder, Unwrap, UnwrapError, Wrapping};
 use crate::source::{Service, Stopper};
 use crate::store::StoreTime;
+use bytes::Bytes;
 use hah_vault_format::manifest::{
     Chunker, Counts, Extent, Kind, ManifestLabel, Original, PackRef, RaftMeta, Transform, Wrapper,
 };
@@ -487,11 +489,11 @@ impl Run<'_> {
     async fn commit(&self, manifest: &Manifest, keys: &SourceKeyring) -> Result<u64, ArchiveError> {
         let name = &manifest.name;
         let store = self.repository.store.as_ref();
-        let sealed = seal::seal_manifest(manifest, keys)?;
+        let sealed = Bytes::from(seal::seal_manifest(manifest, keys)?);
         let len_bytes = sealed.len() as u64;
         self.check_time(name, store.now().await?)?;
         self.cancel.check()?;
-        let committed = match put(store, &name.key(), sealed.into()).await {
+        let committed = match put(store, &name.key(), sealed.clone()).await {
             Ok(()) => self.check_committed(manifest).await,
             // Done or not, nobody knows: what nobody has checked must not stay.
             Err(ArchiveError::Store(error)) if error.is_transient() => Err(error.into()),
@@ -500,10 +502,7 @@ impl Run<'_> {
         match committed {
             Ok(()) => Ok(len_bytes),
             Err(error) => {
-                if let Err(delete) = store.delete(&name.key()).await {
-                    let text = format!("could not withdraw {name}: {}", chain(&delete));
-                    self.repository.monitor.warn(Some(&name.source), text);
-                }
+                withdraw(self.repository, &self.options.rules, name, sealed, name.time).await;
                 Err(error)
             }
         }

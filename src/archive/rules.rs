@@ -18,6 +18,8 @@ pub struct Rules {
     pub commit_limit_boot: bool,
     /// After the put the manifest's own time is read and the packs are listed again, before success is reported.
     pub check_committed: bool,
+    /// A manifest that is withdrawn leaves a copy in the trash: another backup may have chosen it as its parent.
+    pub withdraw_copy: bool,
 
     // gc: plan.
     /// All ages are relative to the store's time at the beginning.
@@ -65,6 +67,7 @@ impl Rules {
         commit_limit_store: true,
         commit_limit_boot: true,
         check_committed: true,
+        withdraw_copy: true,
         ages_at_start: true,
         packs_first: true,
         trash_last: true,

@@ -11,8 +11,10 @@ use hah_vault::archive::rules::Rules;
 use hah_vault::archive::{ArchiveError, COMMIT_LIMIT, Cancel, GRACE};
 use hah_vault::store::{Operation, RecordingStore, Store};
 use hah_vault_format::ManifestName;
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -275,6 +277,67 @@ async fn a_backup_looks_again_after_its_commit() {
         let options = BackupOptions { rules, ..BackupOptions::default() };
         assert_eq!(writer.backup_with("alpha", file.path(), &options).await.is_ok(), succeeds);
         assert_eq!(lab.count("manifests/").await, usize::from(succeeds));
+        assert_eq!(lab.count("trash/").await, usize::from(!succeeds));
+    }
+}
+
+/// A backup that stops where it is told to, until it is told to go on.
+struct Stopping {
+    reached: Receiver<()>,
+    go_on: Sender<()>,
+    result: JoinHandle<Result<ManifestName, ArchiveError>>,
+}
+
+impl Stopping {
+    fn begin(lab: &Lab, rules: Rules, content: Vec<u8>, at: (When, &'static str)) -> Self {
+        let ((reach, reached), (go_on, goes_on)) = (channel(), channel());
+        let goes_on = Mutex::new(Some(goes_on));
+        let store = HookedStore::new(lab.memory.clone(), move |when, key, _| {
+            let first = (when == at.0 && key.starts_with(at.1)).then(|| goes_on.lock().unwrap().take()).flatten();
+            if let Some(goes_on) = first {
+                reach.send(()).unwrap();
+                goes_on.recv().unwrap();
+            }
+            Vec::new()
+        });
+        let mut writer = crate::support::repo::TestRepository::with_identity(Arc::new(store), lab.identity.clone());
+        writer.repository.world = lab.world.clone();
+        let result = tokio::spawn(async move {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), content).unwrap();
+            let options = BackupOptions { rules, ..BackupOptions::default() };
+            writer.backup_with("alpha", file.path(), &options).await.map(|report| report.manifest.name)
+        });
+        Self { reached, go_on, result }
+    }
+
+    async fn end(self) -> Result<ManifestName, ArchiveError> {
+        self.go_on.send(()).unwrap();
+        self.result.await.unwrap()
+    }
+}
+
+/// A writer is suspended between the put of its manifest and the look at it; another takes that for its parent, and
+/// commits only after the first has withdrawn it, and a collector has looked (decision 019).
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_withdrawn_may_be_the_parent_of_another() {
+    for (rules, lost) in [(Rules::ALL, false), (Rules { withdraw_copy: false, ..Rules::ALL }, true)] {
+        let lab = Lab::new().await;
+        let first = Stopping::begin(&lab, rules, content_of(1), (When::After, "manifests/"));
+        first.reached.recv().unwrap();
+        lab.advance(19 * HOUR);
+        let content = [content_of(1), content_of(2)].concat();
+        let second = Stopping::begin(&lab, rules, content.clone(), (When::Before, "packs/"));
+        second.reached.recv().unwrap();
+        lab.advance(7 * HOUR);
+        assert!(matches!(first.end().await, Err(ArchiveError::TooLate { .. })));
+        lab.advance(2 * HOUR);
+        let options = by(Rules::ALL);
+        let plan = lab.plan(&options).await.unwrap();
+        let name = second.end().await.unwrap();
+        collector::execute(&lab.test.repository, &plan, &options, &Cancel::default()).await.unwrap();
+        let restored = lab.test.restore(&name).await.map(|(bytes, _)| bytes);
+        assert_eq!(restored.ok(), (!lost).then_some(content));
     }
 }
 

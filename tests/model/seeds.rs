@@ -112,6 +112,11 @@ fn fresh_cast(rules: Rules) -> Cast {
     Cast { pauses_h: [3.0, 2.0, 4.0], fresh: 0.4, ..pointed_cast(rules) }
 }
 
+/// More writers than anybody has.
+fn crowd(rules: Rules) -> Cast {
+    Cast { writers: vec![0; 5], pauses_h: [6.0, 3.0, 8.0], ..pointed_cast(rules) }
+}
+
 struct Report {
     holes: Vec<String>,
     counts: BTreeMap<&'static str, usize>,
@@ -182,6 +187,11 @@ fn no_slow_history_loses_what_was_promised() {
 }
 
 #[test]
+fn no_history_of_many_slow_writers_loses_what_was_promised() {
+    nothing_is_lost("crowd", seeds(200), &slow(), &crowd(Rules::ALL));
+}
+
+#[test]
 fn no_history_of_slow_listings_loses_what_was_promised() {
     nothing_is_lost("listing", seeds(200), &listing(), &fresh_cast(Rules::ALL));
 }
@@ -242,6 +252,7 @@ mod without {
         fresh_copy: pointed(), pointed_cast, fresh_copy, retire_gap;
         undelete_keeps_copy: pointed(), pointed_cast, undelete_keeps_copy;
         trash_last: listing(), fresh_cast, trash_last;
+        withdraw_copy: slow(), crowd, withdraw_copy;
         future_names: ahead(), pointed_cast, future_names;
         retire_gap: pointed(), pointed_cast, retire_gap;
         no_late_parent: slow(), pointed_cast, no_late_parent, check_committed;

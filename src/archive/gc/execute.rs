@@ -1,17 +1,18 @@
 //! Doing what was planned: retire, then delete the old trash, then what nothing names (DESIGN §7, gc 6 and 7).
 
 use super::plan::{Amount, Plan, Row, Unnamed};
-use super::{CONCURRENT_MAX, GcOptions, RETIRE_LIMIT, STEP_LIMIT};
-use crate::archive::parent::{chain, millis};
+use super::trash::{Aside, SetAside};
+use super::{CONCURRENT_MAX, GcOptions, RETIRE_LIMIT};
+use crate::archive::parent::chain;
 use crate::archive::repository::unix_time;
 use crate::archive::upload::put;
-use crate::archive::{ArchiveError, Cancel, Repository, STORE_CLOCK_TOLERANCE};
+use crate::archive::{ArchiveError, Cancel, Repository};
 use crate::pipeline::seal::MANIFEST_OBJECT_LEN_BYTES_MAX;
-use crate::store::{Put, StoreError};
+use crate::store::StoreError;
 use bytes::Bytes;
 use futures::StreamExt;
 use hah_vault_format::name::PACKS_PREFIX;
-use hah_vault_format::{ManifestName, TrashName, UnixTime};
+use hah_vault_format::{ManifestName, UnixTime};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -167,48 +168,13 @@ impl Run<'_> {
         if self.options.rules.retire_limit && late {
             return Ok(Retired::Late);
         }
-        let put_at = world.since_boot();
-        let copy = self.put_copy(row, bytes.clone()).await?;
-        // Rule: the copy must outlive the manifest by nearly the whole grace.
-        let stalled = world.since_boot().saturating_sub(put_at) > STEP_LIMIT;
-        if self.options.rules.retire_gap && stalled {
-            return Ok(Retired::Late);
-        }
-        match store.delete(&row.name.key()).await {
-            Ok(()) => {}
-            Err(error @ StoreError::Denied { .. }) => return Ok(Retired::Refused(error)),
-            Err(error) => return Err(error.into()),
-        }
-        if self.options.rules.retire_gap && !self.is_fresh(&copy).await? {
-            self.put_copy(row, bytes).await?;
-        }
-        Ok(Retired::Done)
-    }
-
-    /// The same sealed bytes, under a name that was never there.
-    async fn put_copy(&self, row: &Row, bytes: Bytes) -> Result<TrashName, ArchiveError> {
-        // Rule: an object of its own, not an old one of the same name, whose time of grace is nearly over.
-        if !self.options.rules.fresh_copy {
-            let name = TrashName { manifest: row.name.clone(), time: row.name.time, suffix: 0 };
-            self.repository.store.put_if_absent(&name.key(), bytes).await?;
-            return Ok(name);
-        }
-        loop {
-            let suffix = self.repository.world.random_u32();
-            let name = TrashName { manifest: row.name.clone(), time: self.set_aside, suffix };
-            match self.repository.store.put_if_absent(&name.key(), bytes.clone()).await? {
-                Put::Created => return Ok(name),
-                Put::Existed => self.cancel.check()?,
-            }
-        }
-    }
-
-    /// Whether a copy was put no more than an eighth of the grace ago, by the store's time.
-    async fn is_fresh(&self, copy: &TrashName) -> Result<bool, ArchiveError> {
-        let Some(found) = self.repository.store.stat(&copy.key()).await? else { return Ok(false) };
-        let now = self.repository.store.now().await?;
-        let age_ms = now.unix_ms.saturating_sub(found.modified.unix_ms);
-        Ok((-millis(STORE_CLOCK_TOLERANCE)..=millis(STEP_LIMIT)).contains(&age_ms))
+        let Self { repository, cancel, set_aside: time, .. } = *self;
+        let aside = Aside { repository, rules: &self.options.rules, cancel, name: &row.name, bytes, time };
+        Ok(match aside.set().await? {
+            SetAside::Done => Retired::Done,
+            SetAside::Late => Retired::Late,
+            SetAside::Refused(error) => Retired::Refused(error),
+        })
     }
 
     /// A hold that came while its manifest was being retired came too late, and somebody must know.

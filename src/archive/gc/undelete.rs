@@ -3,8 +3,8 @@
 //! Only while its copy is younger than half the grace: a collector that takes the copy for an old one cannot be under way
 //! then. The copy stays where it is, and protects the packs until every collector has seen the new manifest.
 
-use super::trash::{Trashed, UNDELETE_LIMIT};
-use crate::archive::parent::{chain, millis};
+use super::trash::{Trashed, UNDELETE_LIMIT, withdraw};
+use crate::archive::parent::millis;
 use crate::archive::reuse::length_agrees;
 use crate::archive::rules::Rules;
 use crate::archive::upload::put;
@@ -12,6 +12,7 @@ use crate::archive::{ArchiveError, Repository, STORE_CLOCK_TOLERANCE};
 use crate::keys::SourceKeyring;
 use crate::pipeline::seal::{self, MANIFEST_OBJECT_LEN_BYTES_MAX};
 use crate::store::StoreTime;
+use bytes::Bytes;
 use hah_vault_format::{Manifest, ManifestName, TrashName};
 use std::time::Duration;
 
@@ -94,15 +95,15 @@ impl Run<'_> {
     async fn commit(&self, manifest: &Manifest, keys: &SourceKeyring) -> Result<(), ArchiveError> {
         let store = self.repository.store.as_ref();
         let name = &manifest.name;
-        let sealed = seal::seal_manifest(manifest, keys)?;
+        let sealed = Bytes::from(seal::seal_manifest(manifest, keys)?);
         self.check_boot()?;
-        let committed = match put(store, &name.key(), sealed.into()).await {
+        let committed = match put(store, &name.key(), sealed.clone()).await {
             Ok(()) => self.check_committed(manifest).await,
             Err(ArchiveError::Store(error)) if error.is_transient() => Err(error.into()),
             Err(error) => return Err(error),
         };
         if let Err(error) = committed {
-            self.withdraw(name).await;
+            withdraw(self.repository, &self.rules, name, sealed, self.copy.name.time).await;
             return Err(error);
         }
         Ok(())
@@ -119,13 +120,6 @@ impl Run<'_> {
         self.left(put.modified)?;
         self.check_boot()?;
         self.check_packs(manifest).await
-    }
-
-    async fn withdraw(&self, name: &ManifestName) {
-        if let Err(error) = self.repository.store.delete(&name.key()).await {
-            let text = format!("could not withdraw {name}: {}", chain(&error));
-            self.repository.monitor.warn(Some(&name.source), text);
-        }
     }
 }
 
