@@ -58,7 +58,7 @@ async fn real_objects() -> Vec<Value> {
     take(&["list"]);
     take(&["stats"]);
     take(&["config"]);
-    take(&["check"]);
+    take(&["check", "--repo", sandbox.repo(".").to_str().unwrap()]);
     take(&["backup", &spec("consul", &fixture_path("consul-00.snap"))]);
     take(&["show", "consul@latest"]);
     take(&["restore", "vault@latest"]);
