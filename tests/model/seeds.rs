@@ -74,20 +74,6 @@ fn slow() -> Faults {
     Faults { stall: 0.08, ..pointed() }
 }
 
-/// Little but stalls, and those for longer.
-fn suspended() -> Faults {
-    Faults {
-        crash: 0.0,
-        lost_answer: 0.0,
-        paused: 0.0,
-        stall: 0.04,
-        stall_hot: 0.4,
-        stall_list: 0.0,
-        horizon_h: 400.0,
-        ..slow()
-    }
-}
-
 /// The worst: between a look at the clock and what it is for, days may pass. What is in the trash is not promised then.
 fn unfenced() -> Faults {
     Faults { stall_unfenced: 0.1, ..pointed() }
@@ -124,11 +110,6 @@ fn pointed_cast(rules: Rules) -> Cast {
 /// Snapshots that have little in common.
 fn fresh_cast(rules: Rules) -> Cast {
     Cast { pauses_h: [3.0, 2.0, 4.0], fresh: 0.4, ..pointed_cast(rules) }
-}
-
-/// Writers that come seldom, and collectors that come often.
-fn seldom_cast(rules: Rules) -> Cast {
-    Cast { pauses_h: [12.0, 1.0, 12.0], ..pointed_cast(rules) }
 }
 
 struct Report {
@@ -201,11 +182,6 @@ fn no_slow_history_loses_what_was_promised() {
 }
 
 #[test]
-fn no_history_of_suspended_writers_loses_what_was_promised() {
-    nothing_is_lost("suspended", seeds(200), &suspended(), &seldom_cast(Rules::ALL));
-}
-
-#[test]
 fn no_history_of_slow_listings_loses_what_was_promised() {
     nothing_is_lost("listing", seeds(200), &listing(), &fresh_cast(Rules::ALL));
 }
@@ -266,7 +242,6 @@ mod without {
         fresh_copy: pointed(), pointed_cast, fresh_copy, retire_gap;
         undelete_keeps_copy: pointed(), pointed_cast, undelete_keeps_copy;
         trash_last: listing(), fresh_cast, trash_last;
-        withdraw_copy: suspended(), seldom_cast, withdraw_copy;
         future_names: ahead(), pointed_cast, future_names;
         retire_gap: pointed(), pointed_cast, retire_gap;
         no_late_parent: slow(), pointed_cast, no_late_parent, check_committed;
