@@ -16,6 +16,8 @@
 //! errs (`ahead`), or of a manifest whose collector's machine was paused between copy and deletion: no clock of the
 //! collector knows then, and the fresh copy that follows may come late.
 //!
+//! What it found in rules that seemed complete is in decision 019.
+//!
 //! A stall is that of a process or a machine: what it had asked for by then has been sent, and is done; what it is told, it
 //! hears later.
 
