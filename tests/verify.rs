@@ -202,6 +202,8 @@ async fn what_reading_finds_is_not_reused_by_the_next_backup_of_this_host() {
     assert_eq!((damage.flaw, damage.snapshots, damage.healing), (Flaw::Hash, 2, Healing::NextBackup));
     assert_eq!(report.affected.len(), 2);
     assert_eq!(bench.state.damaged(), [pack].into());
+    // What is known is looked at again, whatever is asked for.
+    assert_eq!(bench.structure().await.affected.len(), 2);
     // Without state another host would have to be told.
     let stranger = VerifyOptions { read_data: Some(100), ..VerifyOptions::default() };
     assert_eq!(bench.verify(&stranger).await.damage[0].healing, Healing::RepairThenBackup);
@@ -219,8 +221,23 @@ async fn what_reading_finds_is_not_reused_by_the_next_backup_of_this_host() {
     assert!(report.affected.iter().all(|affected| !affected.is_newest));
     // Put right again, it is trusted again.
     bench.flip(&pack.pack_key()).await;
-    assert!(!bench.data(100).await.is_damaged());
+    assert!(!bench.structure().await.is_damaged());
     assert_eq!(bench.state.damaged(), [].into());
+}
+
+/// Otherwise a rehearsal would fail, and gc would keep what failed and drop what is whole.
+#[tokio::test]
+async fn the_pack_that_a_rehearsal_stumbles_over_is_found_and_remembered() {
+    let bench = Bench::new().await;
+    bench.backup("consul", "consul-00.snap").await;
+    let second = bench.backup("consul", "consul-01.snap").await.manifest;
+    let pack = second.packs.last().unwrap().id;
+    bench.flip(&pack.pack_key()).await;
+    let rehearse = VerifyOptions { rehearse: Some(Rehearse::Newest), ..bench.options() };
+    let report = bench.verify(&rehearse).await;
+    assert_eq!((report.damage.len(), report.damage[0].key.clone()), (1, pack.pack_key()));
+    assert!(report.affected.iter().any(|affected| affected.name == second.name));
+    assert_eq!(bench.state.damaged(), [pack].into());
 }
 
 #[tokio::test]

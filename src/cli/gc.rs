@@ -11,12 +11,13 @@ use super::telemetry::Job;
 use crate::archive::gc::budget::Budget;
 use crate::archive::gc::{GcOptions, GcReport, Plan, Row, execute, plan};
 use crate::archive::host_state::HostState;
+use crate::archive::manifests::sources;
 use crate::archive::retention::{Reason, Verdict};
-use crate::archive::{GRACE, Repository};
+use crate::archive::{ArchiveError, GRACE, Repository};
 use crate::exit::Exit;
 use crate::store::{Counts, RecordingStore};
 use crate::telemetry::Collected;
-use hah_vault_format::SourceName;
+use hah_vault_format::{ManifestName, SourceName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +47,11 @@ pub(super) async fn run(context: &Context, args: Gc) -> Result<Exit, CliError> {
         ..GcOptions::default()
     };
     let plan = plan(&repository, &options, &context.cancel).await?;
+    let names: Vec<ManifestName> = plan.rows.iter().map(|row| row.name.clone()).collect();
+    let sources = sources(&names);
+    if let Some(source) = args.source.as_ref().filter(|source| !sources.is_empty() && !sources.contains(source)) {
+        return Err(ArchiveError::NoSource { text: source.to_string(), sources }.into());
+    }
     let console = &context.console;
     warn(console, &plan, &args);
     if console.is_json() {

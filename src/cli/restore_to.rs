@@ -132,7 +132,8 @@ impl Drop for Underway<'_> {
                 None,
                 &format!(
                     "the upload was broken off, and {kind} takes nothing but whole snapshots: it holds what it held, \
-                     unless the last byte had just been sent"
+                     unless all of it had been sent and only the answer was missing: then it holds the snapshot, or soon \
+                     will; look at it"
                 ),
             ),
             Phase::Settling => self

@@ -111,6 +111,12 @@ fn tell(context: &Context, report: &Report) -> Result<(), CliError> {
     for damage in &report.damage {
         console.warning(None, &damage_words(damage));
     }
+    if report.damage.is_empty() {
+        // The table is not shown with -q, and nothing else tells of them.
+        for Affected { name, reasons, .. } in &report.affected {
+            console.warning(Some(&name.source), &format!("{name} cannot be restored: {}", reasons.join("; ")));
+        }
+    }
     for lost in &report.chain.lost {
         console.warning(Some(&lost.name.source), &lost_words(lost));
     }

@@ -6,7 +6,7 @@ use super::data::Reading;
 use super::report::{Affected, Damage, Flaw, Healing, REASONS_MAX, Report};
 use super::structure::{Pack, Survey};
 use hah_vault_format::{ManifestName, ObjectId, SourceName};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// What is wrong with a pack or an index.
 #[derive(Debug, Clone)]
@@ -74,6 +74,17 @@ impl Findings {
     /// Adds a snapshot that could not be put together.
     pub(super) fn not_restorable(&mut self, name: &ManifestName, why: String) {
         self.not_restorable.insert(name.clone(), why);
+    }
+
+    /// Packs that nothing was found of yet, and that must be read: those of snapshots that could not be put together, and
+    /// known ones.
+    pub(super) fn suspects(&self, survey: &Survey, known: &BTreeSet<ObjectId>) -> Vec<usize> {
+        let failed = survey.opened.iter().filter(|opened| self.not_restorable.contains_key(&opened.name));
+        let mut places: BTreeSet<usize> =
+            failed.flat_map(|opened| &opened.packs).map(|place| *place as usize).collect();
+        places.extend((0..survey.packs.len()).filter(|place| known.contains(&survey.packs[*place].id)));
+        places.retain(|place| self.packs[*place].is_none() && !self.read.contains(&survey.packs[*place].id));
+        places.into_iter().collect()
     }
 
     /// Takes back what was found of manifests that have gone since: retired by gc, or withdrawn by their own backup.

@@ -133,6 +133,15 @@ pub async fn verify(
         let names = to_rehearse(&survey, which, &options.wanted, &newest);
         report.rehearsed = Some(rehearse_all(repository, &names, &mut findings, cancel).await?);
     }
+    // Which packs is it: of what could not be put together, and of what this host knows to be damaged? gc, backups and repair
+    // go by what is remembered.
+    let known = options.state.map(HostState::damaged).unwrap_or_default();
+    let suspects = findings.suspects(&survey, &known);
+    data::read(repository, &survey, &suspects, cancel, |reading| {
+        let id = survey.packs[reading.place].id;
+        findings.read(reading, id);
+    })
+    .await?;
     findings.recheck(repository, &survey).await?;
     let noted = remember(repository, options, &survey, &findings);
     report.chain = look_for_lost(options, remembered, &survey, &listed, now);

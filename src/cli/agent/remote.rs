@@ -37,6 +37,10 @@ pub(in crate::cli) async fn run(
         Command::Show(args) => remote.show(&args.manifest).await?,
         Command::Hold(args) => remote.hold(args).await?,
         Command::Status => remote.status().await?,
+        // Done here, they would be done to another repository than the one that `list` and `gc` speak of.
+        Command::List(_) => return Err(not_by_agent("list --trash")),
+        Command::Undelete(_) => return Err(not_by_agent("undelete")),
+        Command::Repair(_) => return Err(not_by_agent("repair")),
         other => return Ok(Err(other)),
     }))
 }
@@ -47,6 +51,13 @@ struct Remote<'r> {
 }
 
 /// Options that only mean something here.
+fn not_by_agent(what: &str) -> CliError {
+    CliError::usage(
+        format!("{what} is nothing that an agent does, and one is given"),
+        "run it without --agent and HAH_VAULT_AGENT, with --repo",
+    )
+}
+
 fn refuse(given: &[(&str, bool)]) -> Result<(), CliError> {
     match given.iter().find(|(_, is_given)| *is_given) {
         Some((name, _)) => Err(CliError::usage(
