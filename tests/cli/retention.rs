@@ -28,6 +28,43 @@ fn gc<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
+fn a_source_that_is_not_there_is_no_silence() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.backup("vault", "vault-00.snap");
+    sandbox.run(["gc", "--source", "vualt"]).refused(1, "no snapshot of a source vualt", "vault");
+}
+
+/// They would be done here, and not where the agent is.
+#[test]
+fn what_an_agent_does_not_do_is_not_done_beside_it() {
+    let sandbox = Sandbox::with_repository();
+    let name = sandbox.backup("vault", "vault-00.snap");
+    for command in [vec!["undelete", &name], vec!["repair"], vec!["list", "--trash"]] {
+        let args = [vec!["--agent", "http://127.0.0.1:1"], command].concat();
+        sandbox.run(args).refused(2, "nothing that an agent does", "without --agent");
+    }
+}
+
+/// The newest has a broken pack that only a rehearsal sees: what is whole stays.
+#[test]
+fn what_a_rehearsal_found_takes_no_place() {
+    let sandbox = Sandbox::with_repository();
+    let whole = sandbox.backup("vault", "vault-00.snap");
+    let before = files(&sandbox.repo("packs"));
+    next_second();
+    sandbox.backup("vault", "vault-01.snap");
+    let pack = files(&sandbox.repo("packs")).into_iter().find(|path| !before.contains(path)).unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(pack, bytes).unwrap();
+    let ran = sandbox.run(["-q", "verify", "--rehearse"]);
+    assert_eq!((ran.code, ran.stderr.contains("packs/")), (3, true), "{ran:?}");
+    sandbox.run(gc(&["--keep-last", "1", "--force"])).ok();
+    sandbox.run(["restore", &whole, "-o", "whole.snap"]).ok();
+}
+
+#[test]
 fn a_dry_run_shows_each_snapshot_with_its_reason_and_changes_nothing() {
     let (sandbox, names) = three();
     let before = files(&sandbox.repo(""));
