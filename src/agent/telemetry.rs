@@ -22,7 +22,7 @@ pub trait Telemetry: Send + Sync + fmt::Debug {
     /// Where the events of runs go.
     fn monitor(&self) -> Arc<dyn Monitor>;
 
-    /// The metrics, of type [`METRICS_TYPE`].
+    /// The metrics as text of Prometheus.
     fn render(&self) -> String;
 }
 

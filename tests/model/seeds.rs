@@ -168,37 +168,37 @@ fn nothing_is_lost(name: &str, seeds: u64, faults: &Faults, cast: &Cast) {
 
 #[test]
 fn no_usual_history_loses_what_was_promised() {
-    nothing_is_lost("usual", seeds(200), &usual(), &usual_cast(Rules::ALL));
+    nothing_is_lost("usual", seeds(120), &usual(), &usual_cast(Rules::ALL));
 }
 
 #[test]
 fn no_pointed_history_loses_what_was_promised() {
-    nothing_is_lost("pointed", seeds(200), &pointed(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("pointed", seeds(120), &pointed(), &pointed_cast(Rules::ALL));
 }
 
 #[test]
 fn no_slow_history_loses_what_was_promised() {
-    nothing_is_lost("slow", seeds(200), &slow(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("slow", seeds(120), &slow(), &pointed_cast(Rules::ALL));
 }
 
 #[test]
 fn no_history_of_slow_listings_loses_what_was_promised() {
-    nothing_is_lost("listing", seeds(100), &listing(), &fresh_cast(Rules::ALL));
+    nothing_is_lost("listing", seeds(60), &listing(), &fresh_cast(Rules::ALL));
 }
 
 #[test]
 fn no_history_of_stale_listings_loses_what_was_promised() {
-    nothing_is_lost("stale", seeds(100), &stale(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("stale", seeds(60), &stale(), &pointed_cast(Rules::ALL));
 }
 
 #[test]
 fn requests_that_are_held_up_for_days_lose_no_snapshot() {
-    nothing_is_lost("unfenced", seeds(200), &unfenced(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("unfenced", seeds(120), &unfenced(), &pointed_cast(Rules::ALL));
 }
 
 #[test]
 fn a_store_whose_clock_was_ahead_for_some_hours_loses_no_snapshot() {
-    nothing_is_lost("ahead", seeds(100), &ahead(), &pointed_cast(Rules::ALL));
+    nothing_is_lost("ahead", seeds(60), &ahead(), &pointed_cast(Rules::ALL));
 }
 
 /// The first seed that catches; on demand all that do, of so many, to see how often.
