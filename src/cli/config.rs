@@ -77,16 +77,25 @@ fn shown(shape: Shape, key: &str, setting: &Setting) -> serde_json::Value {
     }
 }
 
-/// Addresses may hold a user and a password.
+/// Addresses may hold a user and a password, or, though nothing takes them so, a token in the query. What `consul://` asks
+/// for is no secret.
 fn without_password(key: &str, text: &str) -> String {
     let is_address = ["address", "leader_addresses", "url", "s3.endpoint"].contains(&key);
-    if !is_address || !text.contains('@') {
+    if !is_address || !text.contains(['@', '?']) {
         return text.to_owned();
     }
-    let one = |text: &str| match (text.split_once("://"), text.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://[redacted]@{host}"),
-        (None, Some((_, host))) => format!("[redacted]@{host}"),
-        _ => text.to_owned(),
+    let one = |text: &str| {
+        let is_catalog = text.starts_with("consul://");
+        // The last `@`: whatever stands before it may belong to a password.
+        let shown = match (text.split_once("://"), text.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, host))) => format!("{scheme}://[redacted]@{host}"),
+            (None, Some((_, host))) => format!("[redacted]@{host}"),
+            _ => text.to_owned(),
+        };
+        match shown.split_once('?') {
+            Some((address, _)) if !is_catalog => format!("{address}?[redacted]"),
+            _ => shown,
+        }
     };
     text.split(',').map(one).collect::<Vec<String>>().join(",")
 }
@@ -131,6 +140,10 @@ mod tests {
             ("https://me:p@ss@vault:8200", "https://[redacted]@vault:8200"),
             ("http://a:1,http://u:p@b:2", "http://a:1,http://[redacted]@b:2"),
             ("u:p@host:1", "[redacted]@host:1"),
+            ("https://me:p?ss@vault:8200", "https://[redacted]@vault:8200"),
+            ("https://vault:8200?token=s.x", "https://vault:8200?[redacted]"),
+            ("https://vault:8200?token=s.x@y", "https://[redacted]@y"),
+            ("consul://service/vault?tag=active", "consul://service/vault?tag=active"),
         ] {
             assert_eq!(without_password("address", text), expected);
         }
