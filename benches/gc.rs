@@ -9,6 +9,9 @@
 //! second deletes. The same repository is copied into a folder and collected there without grace, for the time that
 //! disks take.
 
+#[path = "../tests/support/held_world.rs"]
+mod held_world;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use hah_vault::archive::backup::{BackupOptions, Input, SourceSpec, backup};
@@ -18,12 +21,12 @@ use hah_vault::keys::{Keyring, RepositoryIdentity};
 use hah_vault::store::{
     Counts, LocalStore, MemoryStore, ObjectMeta, Put, RecordingStore, Store, StoreError, StoreTime,
 };
-use hah_vault::world::{Machine, World};
+use hah_vault::world::Machine;
 use hah_vault_format::Manifest;
+use held_world::HeldWorld;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,31 +63,6 @@ fn run() -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(simulate(runs, size_bytes))
-}
-
-/// A clock in the simulation's hands.
-#[derive(Debug, Default)]
-struct Held {
-    since_boot_s: AtomicU64,
-    random: AtomicU32,
-}
-
-impl World for Held {
-    fn since_boot(&self) -> Duration {
-        Duration::from_secs(self.since_boot_s.load(Ordering::Relaxed))
-    }
-
-    fn host_unix_ms(&self) -> i64 {
-        BEGIN_UNIX_MS
-    }
-
-    fn random_u32(&self) -> u32 {
-        self.random.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn host(&self) -> String {
-        "simulated".into()
-    }
 }
 
 /// Lists only what the newest manifest names, and what was put since.
@@ -149,7 +127,7 @@ async fn simulate(runs: u32, size_bytes: usize) -> Result<()> {
     memory.set_now(StoreTime { unix_ms: BEGIN_UNIX_MS });
     let identity = RepositoryIdentity::generate()?;
     repository::create(memory.as_ref(), &identity, &[]).await?;
-    let world = Arc::new(Held::default());
+    let world = Arc::new(HeldWorld::default());
     let keyring = Keyring::from_identity(identity)?;
     let held = Repository { store: memory.clone(), keyring, world: world.clone(), monitor: Arc::new(Silent) };
     let began = Instant::now();
@@ -174,13 +152,13 @@ async fn simulate(runs: u32, size_bytes: usize) -> Result<()> {
     collect("folder: delete", &local, &options).await
 }
 
-fn pass(memory: &MemoryStore, world: &Held, time: Duration) {
+fn pass(memory: &MemoryStore, world: &HeldWorld, time: Duration) {
     memory.advance_ms(i64::try_from(time.as_millis()).unwrap_or(0));
-    world.since_boot_s.fetch_add(time.as_secs(), Ordering::Relaxed);
+    world.advance(time);
 }
 
 /// Every backup changes a hundredth of the records, here and there.
-async fn fill(held: &Repository, recent: &Arc<Recent>, world: &Held, runs: u32, size_bytes: usize) -> Result<()> {
+async fn fill(held: &Repository, recent: &Arc<Recent>, world: &HeldWorld, runs: u32, size_bytes: usize) -> Result<()> {
     let repository = Repository { store: recent.clone(), ..held.clone() };
     let mut state = vec![0; size_bytes];
     blake3::Hasher::new().finalize_xof().fill(&mut state);

@@ -14,6 +14,9 @@
 //!   count.
 //! - In the end at most 1.3 times as much is stored as without the rule. The worst day is printed as well.
 
+#[path = "../tests/support/held_world.rs"]
+mod held_world;
+
 #[path = "support/generate/mod.rs"]
 mod generate;
 
@@ -26,11 +29,11 @@ use hah_vault::store::{MemoryStore, Store, StoreTime};
 use hah_vault::world::World;
 use hah_vault_format::manifest::PackRef;
 use hah_vault_format::{Manifest, ObjectId};
+use held_world::HeldWorld;
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -78,35 +81,10 @@ fn run() -> Result<bool> {
     Ok(passed)
 }
 
-/// A clock in the simulation's hands.
-#[derive(Debug, Default)]
-struct Held {
-    since_boot_s: AtomicU64,
-    random: AtomicU32,
-}
-
-impl World for Held {
-    fn since_boot(&self) -> Duration {
-        Duration::from_secs(self.since_boot_s.load(Ordering::Relaxed))
-    }
-
-    fn host_unix_ms(&self) -> i64 {
-        BEGIN_UNIX_MS
-    }
-
-    fn random_u32(&self) -> u32 {
-        self.random.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn host(&self) -> String {
-        "simulated".into()
-    }
-}
-
 /// One store and what is known of it.
 struct Side {
     store: Arc<MemoryStore>,
-    world: Arc<Held>,
+    world: Arc<HeldWorld>,
     repository: Repository,
     compact: bool,
     kept: Vec<(u32, Manifest)>,
@@ -150,7 +128,7 @@ impl Named {
 
 impl Side {
     async fn new(compact: bool) -> Result<Self> {
-        let (store, world) = (Arc::new(MemoryStore::new()), Arc::new(Held::default()));
+        let (store, world) = (Arc::new(MemoryStore::new()), Arc::new(HeldWorld::default()));
         store.set_now(StoreTime { unix_ms: BEGIN_UNIX_MS });
         let identity = RepositoryIdentity::generate()?;
         repository::create(store.as_ref(), &identity, &[]).await?;
@@ -163,7 +141,7 @@ impl Side {
     async fn back_up(&mut self, run: u32, kind: Kind, file: &Path) -> Result<()> {
         let since = RUN_INTERVAL * run;
         self.store.set_now(StoreTime { unix_ms: BEGIN_UNIX_MS + i64::try_from(since.as_millis())? });
-        self.world.since_boot_s.store(since.as_secs(), Ordering::Relaxed);
+        self.world.advance(since.saturating_sub(self.world.since_boot()));
         let spec = vec![SourceSpec { name: kind.as_str().parse()?, input: Input::File(file.to_owned()) }];
         let (options, cancel) = (BackupOptions::default(), Cancel::default());
         let outcomes = if self.compact {
